@@ -1,0 +1,161 @@
+//! The configuration file: TOML in, checked plain values out.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// Where the configuration is looked for when `--config` is not given.
+pub const DEFAULT_PATH: &str = "/etc/conbool-milter/conbool-milter.toml";
+
+/// The whole configuration, checked and with every default filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `provider`: name of a built-in provider, or path of a folder with `provider.toml` and `policy.sieve`.
+    pub provider: String,
+    /// `domains`: the hosted domains, lower case, in A-label form (RFC 5890); not empty.
+    pub domains: Vec<String>,
+    /// `internal_networks`: clients whose mail is the site's own. This host is always internal.
+    pub internal_networks: Vec<IpNet>,
+    /// `relay_networks` and section `[relay]`.
+    pub relay: Relay,
+    /// `socket` and section `[milter]`.
+    pub milter: Milter,
+    /// Section `[scope]`.
+    pub scope: Scope,
+    /// Section `[kind]`.
+    pub kind: Kind,
+    /// Section `[rules]`.
+    pub rules: Rules,
+    /// Section `[direct]`.
+    pub direct: Direct,
+    /// Section `[log]`.
+    pub log: Log,
+}
+
+/// The provider's relay, as a peer that hands mail in and as the next hop that takes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Relay {
+    /// `relay_networks`: addresses the relay connects from; not empty.
+    pub networks: Vec<IpNet>,
+    /// `relay.certificates`: names of which the relay's client certificate must carry one; empty: not asked for.
+    pub certificates: Vec<String>,
+    /// `relay.host`: next hop; `None` means the provider's.
+    pub host: Option<String>,
+    /// `relay.port`, default 25.
+    pub port: u16,
+    /// `relay.tls_name`: name the relay's certificate must carry; `None` means the host.
+    pub tls_name: Option<String>,
+    /// `relay.ca_file`: trust anchors for that certificate; `None` means the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `relay.client_certificate`: PEM file shown to the relay; always together with the key.
+    pub client_certificate: Option<PathBuf>,
+    /// `relay.client_key`: PEM file with its key.
+    pub client_key: Option<PathBuf>,
+}
+
+/// The milter's sockets and limits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Milter {
+    /// `socket`: one string or a list; not empty.
+    pub sockets: Vec<Socket>,
+    /// `milter.socket_mode`: permission bits of unix sockets, written as a string, default `"0660"`.
+    pub socket_mode: u32,
+    /// `milter.socket_group`: group that owns unix sockets; `None` leaves the process's (or, in a set-group-id
+    /// directory, the directory's).
+    pub socket_group: Option<String>,
+    /// `milter.max_connections`, default 2000, 1 to 100000.
+    pub max_connections: usize,
+    /// `milter.idle_timeout`: seconds a silent connection is kept, default 7210, as libmilter, at least 10.
+    pub idle_timeout: Duration,
+    /// `milter.workers`: threads; `None` (0, the default) means one a processor.
+    pub workers: Option<usize>,
+    /// `milter.drain_timeout`: seconds that running SMTP sessions get to finish when the daemon stops, default 30.
+    pub drain_timeout: Duration,
+}
+
+/// A listening socket, in Postfix's or Sendmail's notation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Socket {
+    /// `unix:/path` or `local:/path`; the path is absolute.
+    Unix(PathBuf),
+    /// `inet:host:port`, `inet:port@host`, `inet6:…`; the host is an address.
+    Inet(IpAddr, u16),
+}
+
+/// Which senders' mail belongs on the relay.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scope {
+    /// `scope.mode`: `"all"` hosted senders (default), or the `"list"`.
+    pub mode: ScopeMode,
+    /// `scope.senders`: addresses and `@domain` entries, lower case, domain in A-label form, all of hosted domains;
+    /// needed by mode `list`, refused with mode `all`.
+    pub senders: Vec<String>,
+    /// `scope.match`: `"header-or-envelope"` (default: true) or `"envelope"` (false).
+    pub from_field: bool,
+}
+
+/// `scope.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScopeMode {
+    /// All senders of hosted domains.
+    All,
+    /// Those that `senders` lists.
+    List,
+}
+
+/// How message kinds are told apart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kind {
+    /// `kind.body_limit`: most body bytes looked at, default 131072 (128 KiB), 4096 to 16777216.
+    pub body_limit: usize,
+    /// `kind.lenient_calendaring`: also a calendar whose method stands only in its body, and TNEF meeting classes;
+    /// default false.
+    pub lenient_calendaring: bool,
+    /// `kind.calendaring_max_size`: greatest body size in bytes of a calendaring message; `None`: no limit.
+    pub calendaring_max_size: Option<usize>,
+    /// `kind.calendaring_alone`: no other attachment may ride along; default false.
+    pub calendaring_alone: bool,
+    /// `kind.weak_automatic_reply`: also `X-Autoreply`, `Precedence: auto_reply` and `x-apple-action: vacation`;
+    /// default false.
+    pub weak_automatic_reply: bool,
+}
+
+/// The policy scripts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rules {
+    /// `rules.site_script`: the site's own script, run after the provider's. Default
+    /// `/etc/conbool-milter/site.sieve` if that file exists; a file that is named must exist.
+    pub site_script: Option<PathBuf>,
+}
+
+/// Where exempt mail goes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Direct {
+    /// `direct.next_hop`: in Postfix notation (`[host]:port`), the relayhost that the site used before; `None`: the
+    /// recipient's MX.
+    pub next_hop: Option<String>,
+}
+
+/// The log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// `log.format`, default `"auto"`: `text` on a terminal, `journald` under systemd, else `json`.
+    pub format: LogFormat,
+    /// `log.level`: `"error"`, `"warn"`, `"info"` (default) or `"debug"`.
+    pub level: tracing::Level,
+}
+
+/// `log.format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Decided at start.
+    Auto,
+    /// Lines for people, on standard error.
+    Text,
+    /// One JSON object a line, on standard error.
+    Json,
+    /// Fields for the systemd journal.
+    Journald,
+}

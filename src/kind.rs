@@ -1,0 +1,1 @@
+//! What a message is: calendaring, automatic reply, bounce, read receipt, normal.

@@ -1,0 +1,6 @@
+//! conbool-milter: a milter that puts a cloud e-mail security service behind a company's own mail server.
+
+pub mod case;
+pub mod config;
+pub mod kind;
+pub mod verdict;

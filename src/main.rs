@@ -1,0 +1,3 @@
+//! The command `conbool-milter`.
+
+fn main() {}

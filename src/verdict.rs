@@ -1,0 +1,185 @@
+//! What was decided: the one value that replies, logs, metrics and `explain` are made from. Data only.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+/// The decision on one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether the mail server takes the message.
+    pub disposition: Disposition,
+    /// Where the message's external recipients go.
+    pub route: Route,
+    /// Where the mail server's sender table alone would send them; a mark is needed only where it differs from `route`.
+    pub sender_table_route: Route,
+    /// The spam mark that the message leaves with.
+    pub spam: Spam,
+    /// What the message is.
+    pub kind: Kind,
+    /// Which way it travels.
+    pub direction: Direction,
+    /// Who handed it over.
+    pub peer: Peer,
+    /// Whether the sender is one whose mail belongs on the relay.
+    pub in_scope: bool,
+    /// Header edits, in the order in which they must be carried out.
+    pub edits: Vec<HeaderEdit>,
+    /// Why, the deciding reason first; never empty.
+    pub reasons: Vec<Reason>,
+    /// How many forged marker header fields are removed.
+    pub forged: usize,
+}
+
+/// Whether the mail server takes the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disposition {
+    /// Take it, with the edits and the route of the verdict.
+    Continue,
+    /// Refuse it for now; the client tries again.
+    Tempfail(Reply),
+    /// Refuse it for good.
+    Reject(Reply),
+    /// Take it and throw it away.
+    Discard,
+    /// Take it and hold it for the administrator, for the reason given.
+    Quarantine(String),
+}
+
+impl Disposition {
+    /// Stable name for logs and JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Continue => "continue",
+            Self::Tempfail(_) => "tempfail",
+            Self::Reject(_) => "reject",
+            Self::Discard => "discard",
+            Self::Quarantine(_) => "quarantine",
+        }
+    }
+}
+
+/// An SMTP reply (RFC 5321, 4.2) with its enhanced status code (RFC 3463).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Three-digit code, 4yz or 5yz.
+    pub code: &'static str,
+    /// Enhanced code of the same class.
+    pub enhanced: &'static str,
+    /// One line of text without CR and LF.
+    pub text: String,
+}
+
+/// Where the external recipients of a message go. Local recipients stay local on either route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Route {
+    /// To the provider's relay.
+    Relay,
+    /// Past it: the recipient's MX, or whatever the mail server did before.
+    Direct,
+}
+
+/// The spam mark that a message leaves with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Spam {
+    /// No statement; an `X-Spam-Flag` from the sender is removed.
+    None,
+    /// Spam: exactly one `X-Spam-Flag: YES`.
+    Flagged,
+    /// Released from the quarantine: no spam mark at all.
+    Trusted,
+}
+
+/// What a message is, from its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Delivery report (RFC 3464, and the other shapes in use).
+    Bounce,
+    /// Message disposition notification (RFC 8098).
+    ReadReceipt,
+    /// Meeting request or response (RFC 6047).
+    Calendaring,
+    /// Automatic reply such as an out-of-office note (RFC 3834).
+    AutomaticReply,
+    /// Everything else.
+    Normal,
+}
+
+/// Which way a message travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// To a hosted recipient, from outside.
+    Inbound,
+    /// From a hosted sender or an internal client.
+    Outbound,
+}
+
+/// Who handed the message over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Peer {
+    /// The provider's relay, by network and TLS.
+    Relay,
+    /// An authenticated or internal client, or this host.
+    Internal,
+    /// Everybody else.
+    World,
+}
+
+/// One edit of the header section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderEdit {
+    /// Remove the `index`th field of this name, counted from 1 among the fields of that name.
+    Delete {
+        /// Field name as received.
+        name: String,
+        /// Which one, from 1.
+        index: u32,
+    },
+    /// Append a field at the end of the header section.
+    Add {
+        /// Field name.
+        name: String,
+        /// Value, without CR and LF.
+        value: String,
+    },
+    /// Insert a field before the first one.
+    Insert {
+        /// Field name.
+        name: String,
+        /// Value, without CR and LF.
+        value: String,
+    },
+}
+
+/// One reason for a verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// Stable name, for logs, metrics and scripts.
+    pub name: Cow<'static, str>,
+    /// One sentence for the administrator.
+    pub text: String,
+}
+macro_rules! names {
+    ($($type:ident: $($variant:ident = $name:literal),+;)+) => {$(
+        impl $type {
+            /// Stable name for logs, metrics, JSON and scripts.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+    )+};
+}
+
+names! {
+    Route: Relay = "relay", Direct = "direct";
+    Spam: None = "none", Flagged = "flagged", Trusted = "trusted";
+    Kind: Bounce = "bounce", ReadReceipt = "read-receipt", Calendaring = "calendaring",
+        AutomaticReply = "automatic-reply", Normal = "normal";
+    Direction: Inbound = "inbound", Outbound = "outbound";
+    Peer: Relay = "relay", Internal = "internal", World = "world";
+}
