@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::kind;
+
 /// Where the configuration is looked for when `--config` is not given.
 pub const DEFAULT_PATH: &str = "/etc/conbool-milter/conbool-milter.toml";
 
@@ -25,7 +27,7 @@ pub struct Config {
     /// Section `[scope]`.
     pub scope: Scope,
     /// Section `[kind]`.
-    pub kind: Kind,
+    pub kind: kind::Settings,
     /// Section `[rules]`.
     pub rules: Rules,
     /// Section `[direct]`.
@@ -103,23 +105,6 @@ pub enum ScopeMode {
     All,
     /// Those that `senders` lists.
     List,
-}
-
-/// How message kinds are told apart.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Kind {
-    /// `kind.body_limit`: most body bytes looked at, default 131072 (128 KiB), 4096 to 16777216.
-    pub body_limit: usize,
-    /// `kind.lenient_calendaring`: also a calendar whose method stands only in its body, and TNEF meeting classes;
-    /// default false.
-    pub lenient_calendaring: bool,
-    /// `kind.calendaring_max_size`: greatest body size in bytes of a calendaring message; `None`: no limit.
-    pub calendaring_max_size: Option<usize>,
-    /// `kind.calendaring_alone`: no other attachment may ride along; default false.
-    pub calendaring_alone: bool,
-    /// `kind.weak_automatic_reply`: also `X-Autoreply`, `Precedence: auto_reply` and `x-apple-action: vacation`;
-    /// default false.
-    pub weak_automatic_reply: bool,
 }
 
 /// The policy scripts.
