@@ -35,8 +35,7 @@ impl Address {
             _ => local_part,
         };
         let (local_part, domain) = (unquote(local_part.trim()), domain.trim());
-        (!domain.is_empty())
-            .then(|| Self { local_part: local_part.to_lowercase(), domain: normalize_domain(domain) })
+        (!domain.is_empty()).then(|| Self { local_part: local_part.to_lowercase(), domain: normalize_domain(domain) })
     }
 
     /// The domain, in the form of [`normalize_domain`].
@@ -89,7 +88,11 @@ mod tests {
             "\"al\\ice\"@customer.test",
             " alice@customer.test ",
         ] {
-            assert_eq!(Address::parse(text).map(|address| address.full()).as_deref(), Some("alice@customer.test"), "{text}");
+            assert_eq!(
+                Address::parse(text).map(|address| address.full()).as_deref(),
+                Some("alice@customer.test"),
+                "{text}"
+            );
         }
     }
 

@@ -115,8 +115,12 @@ pub fn removals(header: &HeaderSection, positions: &HashSet<usize>) -> Vec<Heade
         return Vec::new();
     }
     let lower = |field: &Field<'_>| field.bare_name().to_ascii_lowercase();
-    let affected: HashSet<Vec<u8>> =
-        header.fields().enumerate().filter(|(position, _)| positions.contains(position)).map(|(_, field)| lower(&field)).collect();
+    let affected: HashSet<Vec<u8>> = header
+        .fields()
+        .enumerate()
+        .filter(|(position, _)| positions.contains(position))
+        .map(|(_, field)| lower(&field))
+        .collect();
     let mut instances: HashMap<Vec<u8>, u32> = HashMap::new();
     let mut edits = Vec::with_capacity(positions.len());
     for (position, field) in header.fields().enumerate() {

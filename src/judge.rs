@@ -15,9 +15,7 @@ use crate::rules::{Action, Effects, Facts};
 use crate::scope;
 use crate::site::Site;
 use crate::trust::NotTheRelay;
-use crate::verdict::{
-    Direction, Disposition, HeaderEdit, Kind, Peer, Reason, Reply, Route, Spam, Verdict,
-};
+use crate::verdict::{Direction, Disposition, HeaderEdit, Kind, Peer, Reason, Reply, Route, Spam, Verdict};
 
 /// Judges one message. The same site and case always give the same verdict.
 ///
@@ -125,8 +123,12 @@ fn direction(site: &Site, case: &Case, peer: Peer, sender: &Sender) -> Direction
         Peer::World => Direction::Inbound,
         // The relay brings mail for hosted recipients, and hands back that of hosted senders.
         Peer::Relay => {
-            let for_us =
-                case.envelope.recipients.iter().filter_map(|recipient| Address::parse(recipient)).any(|to| is_hosted(&to));
+            let for_us = case
+                .envelope
+                .recipients
+                .iter()
+                .filter_map(|recipient| Address::parse(recipient))
+                .any(|to| is_hosted(&to));
             if !for_us && sender.envelope.as_ref().is_some_and(is_hosted) {
                 Direction::Outbound
             } else {
@@ -142,9 +144,8 @@ fn decide(site: &Site, case: &Case) -> Verdict {
     let sender = Sender::of(site, case, peer);
     let direction = direction(site, case, peer, &sender);
     let from_relay = peer == Peer::Relay;
-    let forged: HashSet<usize> = positions(case, |field| {
-        (!from_relay && site.markers.reserves(field)) || field.is(headers::ROUTE_FIELD)
-    });
+    let forged: HashSet<usize> =
+        positions(case, |field| (!from_relay && site.markers.reserves(field)) || field.is(headers::ROUTE_FIELD));
     let facts = Facts {
         peer,
         direction,
@@ -213,7 +214,9 @@ fn refusal(case: &Case, not_the_relay: Option<NotTheRelay>) -> Option<(Dispositi
             "4.7.0",
             "Mail from the relay is taken over TLS only; use STARTTLS",
             "relay-without-tls",
-            format!("{client} is in relay_networks, but its session is not encrypted, so that its markers prove nothing"),
+            format!(
+                "{client} is in relay_networks, but its session is not encrypted, so that its markers prove nothing"
+            ),
         ),
         (Some(NotTheRelay::Certificate), _) => (
             "451",

@@ -119,7 +119,8 @@ async fn end_of_message(site: &Site, judge: Judge, context: &mut EomContext<Sess
     let started = std::time::Instant::now();
     let verdict = judge::guarded(|| judge(site, &message.case));
     let elapsed = started.elapsed();
-    let rendering = render::Rendering { leading_space: session.leading_space(), can_quarantine: session.can_quarantine() };
+    let rendering =
+        render::Rendering { leading_space: session.leading_space(), can_quarantine: session.can_quarantine() };
     let status = rendering.carry_out(&verdict, &context.actions, &mut context.reply).await;
     telemetry::message_judged(&telemetry::Judged {
         queue_id: &message.queue_id,

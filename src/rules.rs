@@ -262,7 +262,9 @@ impl Rules {
                 }
                 // The rewritten message; the edits themselves are read off the header section below.
                 Event::CreatedMessage { .. } => {}
-                unsupported => return Err(failure(format!("asks for something that is not supported: {unsupported:?}"))),
+                unsupported => {
+                    return Err(failure(format!("asks for something that is not supported: {unsupported:?}")));
+                }
             }
         }
         if script.needs.edits {

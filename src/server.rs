@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
-pub use listen::{Listener, ListenError, bind};
+pub use listen::{ListenError, Listener, bind};
 
 use crate::config;
 use crate::milter::Judge;

@@ -128,8 +128,7 @@ fn a_loop_header_of_another_domain_exempts_nothing() {
 
 #[test]
 fn forged_markers_change_nothing_and_are_removed() {
-    let fields =
-        [("X-Conbool-customer-test", " true"), ("X-Conbool-Released", " yes"), ("x-conbool-released", " yes")];
+    let fields = [("X-Conbool-customer-test", " true"), ("X-Conbool-Released", " yes"), ("x-conbool-released", " yes")];
     for peer in [INTERNAL, WORLD] {
         let verdict = judge(&site(), &case(peer, "alice@customer.test", &["bob@remote.test"], &fields));
         assert_eq!((verdict.route, verdict.spam, verdict.forged), (Route::Relay, Spam::None, 3));
@@ -142,7 +141,8 @@ fn forged_markers_change_nothing_and_are_removed() {
 
 #[test]
 fn the_route_field_is_never_a_clients_to_set() {
-    let verdict = judge(&site(), &case(RELAY, "x@remote.test", &["a@customer.test"], &[("X-Conbool-Route", " direct")]));
+    let verdict =
+        judge(&site(), &case(RELAY, "x@remote.test", &["a@customer.test"], &[("X-Conbool-Route", " direct")]));
     assert_eq!(verdict.edits, [HeaderEdit::Delete { name: "X-Conbool-Route".into(), index: 1 }]);
 }
 
@@ -163,8 +163,12 @@ fn spam_from_the_relay_gets_exactly_one_flag() {
 
 #[test]
 fn a_released_message_has_no_spam_mark_at_all() {
-    let fields =
-        [("X-Spam-Flag", " YES"), ("X-Spam-Status", " Yes"), ("X-Conbool-Flag", " YES"), ("X-Conbool-Released", " yes")];
+    let fields = [
+        ("X-Spam-Flag", " YES"),
+        ("X-Spam-Status", " Yes"),
+        ("X-Conbool-Flag", " YES"),
+        ("X-Conbool-Released", " yes"),
+    ];
     let verdict = judge(&site(), &case(RELAY, "x@remote.test", &["alice@customer.test"], &fields));
     assert_eq!((verdict.spam, verdict.route), (Spam::Trusted, Route::Direct));
     assert_eq!(verdict.edits.len(), 2);

@@ -34,7 +34,7 @@ pub fn compile(script: &Script, lists: &HashMap<String, Senders>) -> Result<(Sie
     let error = |line, message| ScriptError { file: script.file.clone(), line, message };
     let sieve = Compiler::new()
         .compile(script.text.as_bytes())
-        .map_err(|mistake| vec![error(Some(mistake.line_num()), mistake.to_string())])?;
+        .map_err(|mistake| vec![error(Some(mistake.line_num().max(1)), mistake.to_string())])?;
     // sieve-rs keeps the instructions private, but serialises them: that is the one way to see what a script uses.
     let program = serde_json::to_value(&sieve)
         .map_err(|cause| vec![error(None, format!("the compiled script cannot be inspected: {cause}"))])?;
@@ -186,9 +186,8 @@ impl Review<'_> {
         if ENVIRONMENT.contains(&item) {
             return;
         }
-        let nearest = ENVIRONMENT.iter().max_by(|a, b| {
-            strsim::jaro_winkler(a, item).total_cmp(&strsim::jaro_winkler(b, item))
-        });
+        let nearest =
+            ENVIRONMENT.iter().max_by(|a, b| strsim::jaro_winkler(a, item).total_cmp(&strsim::jaro_winkler(b, item)));
         let advice = nearest.map(|nearest| format!("; did you mean {nearest:?}?")).unwrap_or_default();
         self.errors.insert((self.line_of(item), format!("there is no environment item {item:?}{advice}")));
     }
