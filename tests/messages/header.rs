@@ -9,7 +9,7 @@ pub fn edits(answer: &Value) -> Vec<String> {
         .iter()
         .map(|edit| {
             let text = |key: &str| edit[key].as_str().unwrap_or("?").trim().to_owned();
-            let detail = edit["index"].as_u64().map_or_else(|| text("value"), |index| index.to_string());
+            let detail = edit["value"].as_str().map_or_else(|| edit["index"].to_string(), str::to_owned);
             format!("{} {} {detail}", text("op"), text("name"))
         })
         .collect()
