@@ -11,7 +11,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config};
-use crate::site::Site;
+use crate::judge::Site;
+use crate::site;
 
 /// Puts a cloud e-mail security service behind Postfix or Sendmail.
 #[derive(Debug, Parser)]
@@ -55,7 +56,7 @@ pub fn main() -> ExitCode {
 /// Loads the configuration and everything that it names.
 fn load(path: &std::path::Path) -> Result<(Config, Site), String> {
     let config = Config::load(path).map_err(|errors| errors.to_string())?;
-    let site = Site::load(&config).map_err(|errors| {
+    let site = site::load(&config).map_err(|errors| {
         let lines: Vec<String> = errors
             .iter()
             .map(|error| match error.file {

@@ -5,14 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Deserialize;
 
 use crate::case::{Field, HeaderSection};
-use crate::verdict::HeaderEdit;
-
-/// The field by which the milter tells Postfix's `milter_header_checks` where a message goes. It never stays in a
-/// message, and nobody but the milter may set it.
-pub const ROUTE_FIELD: &str = "X-Conbool-Route";
-
-/// The spam flag that mail stores act on.
-pub const SPAM_FLAG_FIELD: &str = "X-Spam-Flag";
+use crate::verdict::{HeaderEdit, ROUTE_FIELD, SPAM_FLAG_FIELD};
 
 /// The provider's marker fields: section `[headers]` of `provider.toml`.
 #[derive(Debug, Clone, Default, Deserialize)]

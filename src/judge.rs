@@ -9,13 +9,31 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::address::Address;
 use crate::case::{Case, Limit};
-use crate::headers::{self, SPAM_FLAG_FIELD};
+use crate::headers::{self, Markers};
 use crate::kind;
-use crate::rules::{Action, Effects, Facts};
-use crate::scope;
-use crate::site::Site;
-use crate::trust::NotTheRelay;
-use crate::verdict::{Direction, Disposition, HeaderEdit, Kind, Peer, Reason, Reply, Route, Spam, Verdict};
+use crate::rules::{Action, Effects, Facts, Rules};
+use crate::scope::{self, Scope};
+use crate::trust::{NotTheRelay, Trust};
+use crate::verdict::{
+    Direction, Disposition, HeaderEdit, Kind, Peer, ROUTE_FIELD, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam, Verdict,
+};
+
+/// One site: its domains, whom it trusts, whose mail is in scope, and its rules.
+#[derive(Debug)]
+pub struct Site {
+    /// The hosted domains, in the form of [`normalize_domain`](crate::address::normalize_domain).
+    pub hosted: HashSet<String>,
+    /// What makes a client the relay or internal.
+    pub trust: Trust,
+    /// Whose mail belongs on the relay.
+    pub scope: Scope,
+    /// How kinds are told apart.
+    pub kind: kind::Settings,
+    /// The provider's marker fields.
+    pub markers: Markers,
+    /// The compiled policy.
+    pub rules: Rules,
+}
 
 /// Judges one message. The same site and case always give the same verdict.
 ///
@@ -145,7 +163,7 @@ fn decide(site: &Site, case: &Case) -> Verdict {
     let direction = direction(site, case, peer, &sender);
     let from_relay = peer == Peer::Relay;
     let forged: HashSet<usize> =
-        positions(case, |field| (!from_relay && site.markers.reserves(field)) || field.is(headers::ROUTE_FIELD));
+        positions(case, |field| (!from_relay && site.markers.reserves(field)) || field.is(ROUTE_FIELD));
     let facts = Facts {
         peer,
         direction,

@@ -17,8 +17,8 @@ use tokio::sync::{Semaphore, watch};
 pub use listen::{ListenError, Listener, bind};
 
 use crate::config;
+use crate::judge::Site;
 use crate::milter::Judge;
-use crate::site::Site;
 use crate::telemetry;
 
 /// Serves milter connections on these listeners until `shutdown` completes; then lets running SMTP sessions finish

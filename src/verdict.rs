@@ -4,6 +4,13 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+/// The field by which the milter tells Postfix's `milter_header_checks` where a message goes. It never stays in a
+/// message, and nobody but the milter may set it.
+pub const ROUTE_FIELD: &str = "X-Conbool-Route";
+
+/// The spam flag that mail stores act on.
+pub const SPAM_FLAG_FIELD: &str = "X-Spam-Flag";
+
 /// The decision on one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
@@ -164,6 +171,7 @@ pub struct Reason {
     /// One sentence for the administrator.
     pub text: String,
 }
+
 macro_rules! names {
     ($($type:ident: $($variant:ident = $name:literal),+;)+) => {$(
         impl $type {

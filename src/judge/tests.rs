@@ -3,15 +3,14 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::address::AddressSet;
 use crate::case::{Client, HeaderSection};
-use crate::headers::{Marker, Markers};
-use crate::rules::{Rules, Script};
-use crate::scope::{Scope, Senders};
-use crate::trust::Trust;
+use crate::headers::Marker;
+use crate::rules::Script;
 
 const POLICY: &str = include_str!("../../sieve/conbool/policy.sieve");
 
-fn site_with(senders: Senders, site_script: &str) -> Site {
+fn site_with(senders: AddressSet, site_script: &str) -> Site {
     let marker = |name: &str, value: &str| Some(Marker { name: name.into(), value: value.into() });
     let scripts = [POLICY, site_script].map(|text| Script { file: "test.sieve".into(), text: text.into() });
     Site {
@@ -35,11 +34,11 @@ fn site_with(senders: Senders, site_script: &str) -> Site {
 }
 
 fn site() -> Site {
-    site_with(Senders::All(["customer.test", "second.test"].map(String::from).into()), "")
+    site_with(AddressSet::Domains(["customer.test", "second.test"].map(String::from).into()), "")
 }
 
 fn list_site() -> Site {
-    site_with(Senders::List(["alice@customer.test".to_string()].into()), "")
+    site_with(AddressSet::Listed(["alice@customer.test".to_string()].into()), "")
 }
 
 const RELAY: (&str, bool) = ("192.0.2.10", true);
@@ -192,7 +191,7 @@ fn the_relay_without_tls_is_refused_for_now() {
 #[test]
 fn no_script_can_send_handed_back_mail_to_the_relay_again() {
     let script = "require \"imap4flags\"; removeflag [\"direct:loop-header\", \"direct:released\"]; addflag \"relay\";";
-    let site = site_with(Senders::All(["customer.test".to_string()].into()), script);
+    let site = site_with(AddressSet::Domains(["customer.test".to_string()].into()), script);
     for marker in ["X-Conbool-customer-test", "X-Conbool-Released"] {
         let value = if marker.ends_with("Released") { " yes" } else { " true" };
         let case = case(RELAY, "alice@customer.test", &["bob@remote.test"], &[(marker, value)]);
@@ -203,7 +202,7 @@ fn no_script_can_send_handed_back_mail_to_the_relay_again() {
 #[test]
 fn a_rule_can_send_other_mail_to_the_relay() {
     let script = "require \"imap4flags\"; addflag \"relay:archive\";";
-    let site = site_with(Senders::List(["alice@customer.test".to_string()].into()), script);
+    let site = site_with(AddressSet::Listed(["alice@customer.test".to_string()].into()), script);
     let case = case(INTERNAL, "bob@customer.test", &["x@remote.test"], &[]);
     assert_eq!(routed(&site, &case), (Route::Relay, Route::Direct, reasons(&["archive"])));
 }
@@ -211,7 +210,7 @@ fn a_rule_can_send_other_mail_to_the_relay() {
 #[test]
 fn a_failing_rule_is_a_temporary_failure() {
     let script = "require \"ihave\"; error \"directory away\";";
-    let site = site_with(Senders::All(["customer.test".to_string()].into()), script);
+    let site = site_with(AddressSet::Domains(["customer.test".to_string()].into()), script);
     let verdict = judge(&site, &case(INTERNAL, "alice@customer.test", &["x@remote.test"], &[]));
     assert_eq!((verdict.disposition.name(), verdict.reasons[0].name.as_ref()), ("tempfail", "rules-failed"));
     assert!(verdict.reasons[0].text.contains("directory away"));
@@ -224,7 +223,7 @@ fn rules_reject_discard_and_hold() {
         ("discard;", "discard"),
         ("require \"fileinto\"; fileinto \"Quarantine\";", "quarantine"),
     ] {
-        let site = site_with(Senders::All(["customer.test".to_string()].into()), script);
+        let site = site_with(AddressSet::Domains(["customer.test".to_string()].into()), script);
         let verdict = judge(&site, &case(INTERNAL, "alice@customer.test", &["x@remote.test"], &[]));
         assert_eq!(verdict.disposition.name(), disposition);
         if let Disposition::Reject(reply) = verdict.disposition {

@@ -4,8 +4,7 @@ use std::ffi::CString;
 
 use indymilter::{ActionError, ContextActions, EomActions, SetErrorReply, SmtpReply, Status};
 
-use crate::headers::ROUTE_FIELD;
-use crate::verdict::{Disposition, HeaderEdit, Reply, Verdict};
+use crate::verdict::{Disposition, HeaderEdit, ROUTE_FIELD, Reply, Verdict};
 
 /// What was agreed with the mail server about how to say things.
 #[derive(Debug, Clone, Copy)]

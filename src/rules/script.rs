@@ -8,8 +8,8 @@ use sieve::runtime::RuntimeError;
 use sieve::{Compiler, Sieve};
 
 use super::{ENVIRONMENT, LIST_PREFIX, QUARANTINE_MAILBOX, Script, ScriptError};
-use crate::headers::{ROUTE_FIELD, SPAM_FLAG_FIELD};
-use crate::scope::Senders;
+use crate::address::AddressSet;
+use crate::verdict::{ROUTE_FIELD, SPAM_FLAG_FIELD};
 
 /// Fields that no script may add or remove: RFC 5293, section 6, and those that have keywords or a meaning of their
 /// own here.
@@ -30,7 +30,7 @@ pub struct Needs {
 ///
 /// # Errors
 /// The first syntax error, or else every use of something that is not supported.
-pub fn compile(script: &Script, lists: &HashMap<String, Senders>) -> Result<(Sieve, Needs), Vec<ScriptError>> {
+pub fn compile(script: &Script, lists: &HashMap<String, AddressSet>) -> Result<(Sieve, Needs), Vec<ScriptError>> {
     let error = |line, message| ScriptError { file: script.file.clone(), line, message };
     let sieve = Compiler::new()
         .compile(script.text.as_bytes())
@@ -50,7 +50,7 @@ pub fn compile(script: &Script, lists: &HashMap<String, Senders>) -> Result<(Sie
 /// A walk over the compiled program that collects what it needs and what is not supported.
 struct Review<'a> {
     text: &'a str,
-    lists: &'a HashMap<String, Senders>,
+    lists: &'a HashMap<String, AddressSet>,
     needs: Needs,
     errors: BTreeSet<(Option<usize>, String)>,
 }

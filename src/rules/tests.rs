@@ -19,8 +19,8 @@ fn script(text: &str) -> Script {
     Script { file: "site.sieve".into(), text: text.into() }
 }
 
-fn lists() -> HashMap<String, Senders> {
-    HashMap::from([("scope".to_string(), Senders::List(["alice@customer.test".to_string()].into()))])
+fn lists() -> HashMap<String, AddressSet> {
+    HashMap::from([("scope".to_string(), AddressSet::Listed(["alice@customer.test".to_string()].into()))])
 }
 
 fn case(fields: &[(&str, &str)]) -> Case {
