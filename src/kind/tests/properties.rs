@@ -117,8 +117,6 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     /// No input stops the judgement, and no way of cutting a body changes the answer but for the safe one.
     #[test]
     fn cutting_the_body_gives_the_same_or_the_safe_answer(message in any_message()) {
