@@ -118,6 +118,7 @@ pub fn generate(request: &Request<'_>) -> Result<Fragments, Error> {
         (table::ROUTES.to_owned(), table::routes(&names)),
         (table::HOSTED.to_owned(), table::hosted(request.config)),
         (table::CLIENTS.to_owned(), table::clients(request.config)),
+        (table::STATUS.to_owned(), table::status()),
     ];
     let notes = notes::notes(request, &names);
     Ok(Fragments {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Error, Names, Request, path};
+use super::{Error, Names, Request, path, table};
 
 /// One service: its line and its options.
 struct Service {
@@ -79,6 +79,7 @@ fn relay_client(request: &Request<'_>, names: &Names, syslog: &str) -> Result<Se
     .option("smtp_tls_mandatory_protocols", "!SSLv2,!SSLv3,!TLSv1,!TLSv1.1")
     .option("smtp_tls_loglevel", "1")
     .option("smtp_tls_wrappermode", "no")
+    .option("smtp_delivery_status_filter", &format!("regexp:{}/{}", names.directory, table::STATUS))
     // A session that another transport opened has another policy.
     .option("smtp_tls_connection_reuse", "no")
     // Each of these could lower the level, name another anchor, or send mail elsewhere.

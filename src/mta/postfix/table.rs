@@ -3,14 +3,12 @@
 use super::{Error, Names};
 use crate::config::{Config, ScopeMode};
 
-/// File names of the tables, all with the same prefix.
+// File names of the tables, all with the same prefix.
 pub const SENDERS: &str = "conbool_senders";
-/// See [`SENDERS`].
 pub const ROUTES: &str = "conbool_routes";
-/// See [`SENDERS`].
 pub const HOSTED: &str = "conbool_hosted";
-/// See [`SENDERS`].
 pub const CLIENTS: &str = "conbool_clients";
+pub const STATUS: &str = "conbool_status";
 
 /// Who is looked up in the sender table goes to the relay.
 ///
@@ -54,6 +52,16 @@ pub fn clients(config: &Config) -> String {
     for network in &config.relay.networks {
         table.push_str(&format!("{} conbool_handback\n", network.trunc()));
     }
+    table
+}
+
+/// What becomes of a delivery status of the relay's transport (postconf(5), smtp_delivery_status_filter).
+///
+/// Postfix returns mail for a host that the name service does not know. Here that host is always the relay, and the
+/// mistake is in the configuration or the name service: the mail can wait.
+pub fn status() -> String {
+    let mut table = head("A relay that the name service does not know is no reason to return mail.");
+    table.push_str("/^5\\.4\\.4 (Host or domain name not found.*)$/ 4.4.4 $1\n");
     table
 }
 
