@@ -127,7 +127,7 @@ fn hand_back(request: &Request<'_>, names: &Names) -> Result<Vec<String>, Error>
     let ours = format!("check_client_access cidr:{}/{}", names.directory, table::CLIENTS);
     // Older sites control relaying in smtpd_recipient_restrictions, and Postfix heeds both lists.
     let recipient = "smtpd_recipient_restrictions";
-    let recipient_list = existing.is_written(recipient).then(|| relaying(existing, recipient)).unwrap_or_default();
+    let recipient_list = if existing.is_written(recipient) { relaying(existing, recipient) } else { Vec::new() };
     let guarded_there = recipient_list.iter().any(|restriction| forbids_relaying(restriction));
     let relay_list = relaying(existing, "smtpd_relay_restrictions");
     if !relay_list.is_empty() {

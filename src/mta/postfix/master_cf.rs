@@ -89,10 +89,11 @@ fn relay_client(request: &Request<'_>, names: &Names, syslog: &str) -> Result<Se
     .option("smtp_sender_dependent_authentication", "no");
     if let Some(file) = &relay.ca_file {
         service = service.option("smtp_tls_CAfile", &path("relay.ca_file", file)?).without(&["smtp_tls_CApath"]);
-    } else if existing.written("smtp_tls_CAfile").is_none() && existing.written("smtp_tls_CApath").is_none() {
-        if let Some(bundle) = existing.ca_bundle() {
-            service = service.option("smtp_tls_CAfile", &path("trust anchors", bundle)?);
-        }
+    } else if existing.written("smtp_tls_CAfile").is_none()
+        && existing.written("smtp_tls_CApath").is_none()
+        && let Some(bundle) = existing.ca_bundle()
+    {
+        service = service.option("smtp_tls_CAfile", &path("trust anchors", bundle)?);
     }
     if let (Some(certificate), Some(key)) = (&relay.client_certificate, &relay.client_key) {
         service = service
