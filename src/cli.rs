@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod run;
+mod setup;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ enum Command {
     Check,
     /// Judge message files and tell why, without sending anything
     Explain(explain::Arguments),
+    /// Generate the mail server's configuration
+    Setup(setup::Arguments),
 }
 
 /// Runs the command line; returns the process's exit code: 0 success, 1 failure, 2 wrong usage.
@@ -42,6 +45,7 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(&arguments.config),
         Command::Check => check::run(&arguments.config),
         Command::Explain(explain) => explain::run(&arguments.config, &explain),
+        Command::Setup(setup) => setup::run(&arguments.config, &setup),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,6 +8,7 @@ pub mod headers;
 pub mod judge;
 pub mod kind;
 pub mod milter;
+pub mod mta;
 pub mod provider;
 pub mod rules;
 pub mod scope;
