@@ -102,7 +102,7 @@ pub struct Lab {
 impl Lab {
     /// Starts a lab whose files lie below `name`, and moves the calling thread into its network.
     pub fn start(name: &str) -> Result<Self, Error> {
-        let network = Network::new()?;
+        let network = Network::new(MAIL_SERVER.1)?;
         let dir = Path::new(namespace::ROOT).join(name);
         let authority = Authority::new(&dir.join("tls"))?;
         let server = authority.issue("server", MAIL_SERVER.0)?;

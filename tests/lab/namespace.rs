@@ -3,12 +3,16 @@
 
 use std::fs;
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+
+use super::Error;
+use super::process::run;
 
 /// Everything the lab writes is below here: a file system in memory that only the lab's processes see.
 pub const ROOT: &str = "/run/conbool-lab";
@@ -98,12 +102,12 @@ pub struct Network {
 
 impl Network {
     /// Makes a network and moves the calling thread into it.
-    pub fn new() -> std::io::Result<Self> {
+    ///
+    /// Every loopback address can be used as it is; Postfix, however, listens only on one that the device has.
+    pub fn new(mail_server: Ipv4Addr) -> Result<Self, Error> {
         unshare(CloneFlags::CLONE_NEWNET)?;
-        let status = Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
-        if !status.success() {
-            return Err(std::io::Error::other(format!("ip link set lo up: {status}")));
-        }
+        run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+        run(Command::new("ip").args(["address", "add", &mail_server.to_string(), "dev", "lo"]))?;
         Ok(Self { namespace: File::open("/proc/thread-self/ns/net")? })
     }
 

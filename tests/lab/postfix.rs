@@ -135,8 +135,12 @@ impl Prepared {
     /// Makes the chroot as Debian's start script does, and starts the instance.
     pub fn start(self) -> Result<Postfix, Error> {
         run(Command::new("/usr/lib/postfix/configure-instance.sh").env("MAIL_CONFIG", self.config()))?;
-        run(Command::new("postfix").arg("-c").arg(self.config()).arg("start"))?;
-        Ok(Postfix { dir: self.dir })
+        let started = run(Command::new("postfix").arg("-c").arg(self.config()).arg("start"));
+        let postfix = Postfix { dir: self.dir };
+        match started {
+            Ok(_) => Ok(postfix),
+            Err(error) => Err(format!("{error}{}", postfix.log()).into()),
+        }
     }
 
     /// Cyrus SASL with a password file; smtpd opens it from inside the chroot.
