@@ -168,7 +168,8 @@ impl<'a> Parser<'a> {
                     self.last = Command::Recipient;
                 }
                 "DATA" if self.message.is_none() => {
-                    self.message = Some(if rest.is_empty() { self.inline_message()? } else { self.file_message(rest)? });
+                    self.message =
+                        Some(if rest.is_empty() { self.inline_message()? } else { self.file_message(rest)? });
                     self.last = Command::Data;
                 }
                 code if code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit()) => self.reply(line)?,

@@ -47,7 +47,8 @@ pub fn run(site: &Site, token: &str, case: &Case) -> Result<(), String> {
         wrong.extend(verdict(site, case, &id));
         wrong.extend(copies(case, &report));
         wrong.extend(case.checks.iter().flat_map(|check| {
-            let here = report.copies.iter().filter(|copy| check.place.as_ref().is_none_or(|place| *place == copy.place));
+            let here =
+                report.copies.iter().filter(|copy| check.place.as_ref().is_none_or(|place| *place == copy.place));
             satisfied(&check.what, &here.collect::<Vec<_>>())
         }));
         wrong.extend(report.copies.iter().filter_map(|copy| intact(&case.mail.message, copy)));
@@ -73,7 +74,8 @@ fn replies(case: &Case, sent: &Sent) -> Vec<String> {
         }
     };
     compare("reply to MAIL", &case.mail_reply, &sent.mail);
-    for ((recipient, expected), reply) in case.mail.recipients.iter().zip(&case.recipient_replies).zip(&sent.recipients) {
+    for ((recipient, expected), reply) in case.mail.recipients.iter().zip(&case.recipient_replies).zip(&sent.recipients)
+    {
         compare(&format!("reply to RCPT {recipient}"), expected, reply);
     }
     if let Some(reply) = &sent.data {

@@ -66,7 +66,8 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        let (certificate_file, key_file) = (self.dir.join(file).with_extension("pem"), self.dir.join(file).with_extension("key"));
+        let (certificate_file, key_file) =
+            (self.dir.join(file).with_extension("pem"), self.dir.join(file).with_extension("key"));
         fs::write(&certificate_file, certificate.pem())?;
         fs::write(&key_file, key.serialize_pem())?;
         let key = PrivateKeyDer::try_from(key.serialize_der())?;

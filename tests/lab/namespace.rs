@@ -66,7 +66,8 @@ pub fn enter() -> Result<(), String> {
 /// The plug-in folder is named after the machine's architecture: any will do.
 fn installed(path: &str) -> bool {
     match path.strip_prefix("/usr/lib/x86_64-linux-gnu/") {
-        Some(rest) => fs::read_dir("/usr/lib").is_ok_and(|mut list| list.any(|dir| dir.is_ok_and(|dir| dir.path().join(rest).exists()))),
+        Some(rest) => fs::read_dir("/usr/lib")
+            .is_ok_and(|mut list| list.any(|dir| dir.is_ok_and(|dir| dir.path().join(rest).exists()))),
         None => Path::new(path).exists() || Path::new(&path.replacen("/usr/bin", "/usr/sbin", 1)).exists(),
     }
 }

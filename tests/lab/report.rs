@@ -196,11 +196,17 @@ impl Report {
                 let fields = fields(&message);
                 let value = |name: &str| fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone());
                 let address_of = |value: String| value.trim_matches(['<', '>']).to_owned();
-                let sender = Path { address: value("Return-Path").map(address_of).unwrap_or_default(), parameters: vec![] };
+                let sender =
+                    Path { address: value("Return-Path").map(address_of).unwrap_or_default(), parameters: vec![] };
                 let arrived =
                     Arrived { message, sender, parameters: vec![], tls_version: None, client_certificate: None };
                 let recipient = value("Delivered-To").unwrap_or_else(|| address.clone());
-                self.copies.push(Copy { recipient, place: Place::Mailbox, arrived: Some(arrived), text: String::new() });
+                self.copies.push(Copy {
+                    recipient,
+                    place: Place::Mailbox,
+                    arrived: Some(arrived),
+                    text: String::new(),
+                });
             }
         }
     }

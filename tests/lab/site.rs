@@ -28,7 +28,11 @@ impl Site {
         let sites = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sites");
         let file = sites.join(name).with_extension("toml");
         let config = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        Self::configure(name, &config, &fs::read_to_string(sites.join(name).with_extension("main.cf")).unwrap_or_default())
+        Self::configure(
+            name,
+            &config,
+            &fs::read_to_string(sites.join(name).with_extension("main.cf")).unwrap_or_default(),
+        )
     }
 
     /// Starts a site with this daemon configuration and these additional lines of main.cf.

@@ -178,7 +178,8 @@ impl<'a> Session<'a> {
     fn hello(&mut self, name: &str, encrypted: bool) -> String {
         name.clone_into(&mut self.helo);
         self.reset();
-        let mut lines = vec![self.host.name.as_str(), "PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"];
+        let mut lines =
+            vec![self.host.name.as_str(), "PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"];
         if self.host.tls.is_some() && !encrypted {
             lines.push("STARTTLS");
         }
