@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use lab::case_run::Sites;
+use lab::site::Site;
 use lab::{case_file, case_run, namespace};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -31,18 +32,14 @@ fn main() -> ExitCode {
 
 /// One test for each file.
 fn trials(sites: &Arc<Sites>) -> std::io::Result<Vec<Trial>> {
-    let mut files = Vec::new();
-    for entry in Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").read_dir()? {
-        files.push(entry?.path());
-    }
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "case"));
-    files.sort();
+    let files = case_file::list(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases"))?;
     let trial = |file: std::path::PathBuf| {
         let (name, sites) = (file.file_stem().unwrap_or_default().to_string_lossy().into_owned(), sites.clone());
         let token = name.clone();
         Trial::test(name, move || {
             let case = case_file::read(&file)?;
-            sites.with(&case.site, |site| case_run::run(site, &token, &case)).map_err(Failed::from)
+            let check = |site: &Site| case_run::run(site, &token, &case)?.check(&case);
+            sites.with(&case.site, check).map_err(Failed::from)
         })
     };
     Ok(files.into_iter().map(trial).collect())

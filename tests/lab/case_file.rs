@@ -1,7 +1,7 @@
 //! Text cases: SMTP in, verdict, message out. `tests/cases/README.md` describes the format.
 
 use std::fs;
-use std::path::Path as File;
+use std::path::{Path as File, PathBuf};
 use std::str::FromStr;
 
 use super::envelope::Path;
@@ -93,6 +93,17 @@ impl Place {
             _ => return None,
         })
     }
+}
+
+/// The case files of a directory, by name.
+pub fn list(directory: &File) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in directory.read_dir()? {
+        files.push(entry?.path());
+    }
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "case"));
+    files.sort();
+    Ok(files)
 }
 
 /// Reads a case file.

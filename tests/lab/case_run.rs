@@ -32,37 +32,62 @@ impl Sites {
     }
 }
 
-/// Runs one case.
+/// What became of a case.
+pub struct Outcome {
+    /// What Postfix said.
+    pub sent: Sent,
+    /// Where the copies are; `None` if the message was not accepted.
+    pub report: Option<Report>,
+    /// The fields of the daemon's log line; null if there is none.
+    pub verdict: Value,
+    /// Everything that is not as the case says.
+    pub wrong: Vec<String>,
+}
+
+/// Sends a case's message and compares what becomes of it with what the case says.
 ///
 /// # Errors
-/// Everything that is not as the case says, with the whole report.
-pub fn run(site: &Site, token: &str, case: &Case) -> Result<(), String> {
+/// When the lab itself fails.
+pub fn run(site: &Site, token: &str, case: &Case) -> Result<Outcome, String> {
     for order in &case.orders {
         site.lab.host(&order.host).order(&order.recipient, &order.reply, order.once);
     }
     let sent = case.mail.send(site).map_err(|error| format!("{}: {error}", case.mail.from))?;
-    let mut wrong = replies(case, &sent);
-    if let Some(id) = queue_id(site, case, &sent)? {
-        let report = outcome(site, token, &id, case);
-        wrong.extend(verdict(site, case, &id));
-        wrong.extend(copies(case, &report));
-        wrong.extend(case.checks.iter().flat_map(|check| {
-            let here =
-                report.copies.iter().filter(|copy| check.place.as_ref().is_none_or(|place| *place == copy.place));
-            satisfied(&check.what, &here.collect::<Vec<_>>())
-        }));
-        wrong.extend(report.copies.iter().filter_map(|copy| intact(&case.mail.message, copy)));
+    let mut outcome = Outcome { wrong: replies(case, &sent), sent, report: None, verdict: Value::Null };
+    let Some(id) = queue_id(site, case, &outcome.sent)? else {
+        if !case.copies.is_empty() {
+            outcome.wrong.push("the message was not accepted".into());
+        }
+        return Ok(outcome);
+    };
+    let report = follow(site, token, &id, case);
+    outcome.verdict = wait_for("the daemon's log line", || site.daemon.verdict(&id))?;
+    outcome.wrong.extend(verdict(case, &outcome.verdict));
+    outcome.wrong.extend(copies(case, &report));
+    outcome.wrong.extend(case.checks.iter().flat_map(|check| {
+        let here = report.copies.iter().filter(|copy| check.place.as_ref().is_none_or(|place| *place == copy.place));
+        satisfied(&check.what, &here.collect::<Vec<_>>())
+    }));
+    outcome.wrong.extend(report.copies.iter().filter_map(|copy| intact(&case.mail.message, copy)));
+    // What waits in the queue would be tried again and again.
+    if report.copies.iter().any(|copy| matches!(copy.place, Place::Queued | Place::Held)) {
         for id in &report.queue_ids {
             site.postfix.delete(id)?;
         }
-        if !wrong.is_empty() {
-            wrong.push(describe(&report));
-            wrong.push(format!("log of the daemon: {}", site.daemon.verdict(&id).unwrap_or_default()));
-        }
-    } else if !case.copies.is_empty() {
-        wrong.push("the message was not accepted".into());
     }
-    if wrong.is_empty() { Ok(()) } else { Err(format!("{}\n  {}", case.about, wrong.join("\n  "))) }
+    outcome.report = Some(report);
+    Ok(outcome)
+}
+
+impl Outcome {
+    /// An error with the whole report if anything is not as the case says.
+    pub fn check(self, case: &Case) -> Result<(), String> {
+        if self.wrong.is_empty() {
+            return Ok(());
+        }
+        let report = self.report.as_ref().map(describe).unwrap_or_default();
+        Err(format!("{}\n  {}\n  {report}\n  log of the daemon: {}", case.about, self.wrong.join("\n  "), self.verdict))
+    }
 }
 
 fn replies(case: &Case, sent: &Sent) -> Vec<String> {
@@ -98,7 +123,7 @@ fn queue_id(site: &Site, case: &Case, sent: &Sent) -> Result<Option<String>, Str
 }
 
 /// Waits until the copies are where the case wants them and nothing else can happen, or until they cannot be any more.
-fn outcome(site: &Site, token: &str, id: &str, case: &Case) -> Report {
+fn follow(site: &Site, token: &str, id: &str, case: &Case) -> Report {
     let mut last = Report::now(site, token, id);
     let reached = wait_for("the copies", || {
         last = Report::now(site, token, id);
@@ -127,10 +152,7 @@ fn copies(case: &Case, report: &Report) -> Vec<String> {
     wrong
 }
 
-fn verdict(site: &Site, case: &Case, id: &str) -> Vec<String> {
-    let Ok(fields) = wait_for("the daemon's log line", || site.daemon.verdict(id)) else {
-        return vec![format!("the daemon logged nothing about {id}")];
-    };
+fn verdict(case: &Case, fields: &Value) -> Vec<String> {
     let differs = |(field, expected): &(String, String)| {
         let found = &fields[field];
         let equal = match found {
