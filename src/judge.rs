@@ -301,7 +301,8 @@ fn also(reasons: &mut Vec<Reason>, facts: &Facts, spam_flag_removed: bool) {
         reasons.push(reason("flagged", "the relay marked it as spam".into()));
     }
     if facts.forged > 0 {
-        let text = format!("{} marker fields removed: only the relay may set them", facts.forged);
+        let fields = if facts.forged == 1 { "marker field" } else { "marker fields" };
+        let text = format!("{} {fields} removed: only the relay may set such fields", facts.forged);
         reasons.push(reason("forged-header", text));
     }
     if spam_flag_removed {

@@ -27,6 +27,7 @@ pub struct MilterStream<G> {
     socket: Socket,
     pending: Vec<u8>,
     written: usize,
+    acknowledge: bool,
     _guard: G,
 }
 
@@ -37,10 +38,10 @@ impl<G> MilterStream<G> {
     /// Wraps a connected socket.
     pub fn new(socket: Socket, guard: G) -> Self {
         if let Socket::Tcp(stream) = &socket {
-            // Without it the session is slower, not wrong.
+            // Where it fails, here and below, the session is slower, not wrong.
             let _ = stream.set_nodelay(true);
         }
-        Self { socket, pending: Vec::new(), written: 0, _guard: guard }
+        Self { socket, pending: Vec::new(), written: 0, acknowledge: true, _guard: guard }
     }
 
     fn poll_pending(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -54,6 +55,7 @@ impl<G> MilterStream<G> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += written;
+            self.acknowledge = true;
         }
         self.pending.clear();
         self.written = 0;
@@ -67,8 +69,11 @@ impl<G: Unpin> AsyncRead for MilterStream<G> {
         ready!(stream.poll_pending(context))?;
         match &mut stream.socket {
             Socket::Tcp(socket) => {
-                // The kernel falls back to delayed acknowledgements by itself (tcp(7), TCP_QUICKACK).
-                let _ = SockRef::from(&*socket).set_tcp_quickack(true);
+                // The kernel goes back to delaying acknowledgements by itself (tcp(7), TCP_QUICKACK): asked again
+                // after each answer, when the mail server has small things to say.
+                if std::mem::take(&mut stream.acknowledge) {
+                    let _ = SockRef::from(&*socket).set_tcp_quickack(true);
+                }
                 Pin::new(socket).poll_read(context, buffer)
             }
             Socket::Unix(socket) => Pin::new(socket).poll_read(context, buffer),

@@ -116,7 +116,7 @@ fn a_script_that_stops_with_an_error_is_a_failure() {
 #[test]
 fn mistakes_are_found_when_the_script_is_compiled() {
     for (text, line, part) in [
-        ("keep }", 1, "nexpected"),
+        ("keep }", 1, "Expected token"),
         ("\nredirect \"x@evil.test\";", 2, "redirect is not supported"),
         ("require \"vacation\";\nvacation \"away\";", 1, "\"vacation\" is not supported"),
         ("require \"fileinto\";\nfileinto \"Spam\";", 2, "no mailbox \"Spam\""),
