@@ -6,9 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use comfy_table::modifiers::UTF8_ROUND_CORNERS;
 use comfy_table::presets::UTF8_FULL;
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width};
 use lab::case_file::{self, Case};
 use lab::case_run::{self, Outcome};
 use lab::mail::Sender;
@@ -17,7 +16,7 @@ use lab::report::{Copy, Place, fields};
 use lab::site::Site;
 
 /// Table width in characters where the output is no terminal.
-const WIDTH: u16 = 150;
+const WIDTH: u16 = 140;
 
 const INTRODUCTION: &str = "
   customer.test has its own Postfix, with conbool-milter attached, and a relay: relay.conbool.test.
@@ -44,11 +43,17 @@ fn demonstrate() -> Result<bool, String> {
     let site = Site::start("all").map_err(|error| error.to_string())?;
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/demo");
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL).apply_modifier(UTF8_ROUND_CORNERS);
+    table.load_style(UTF8_FULL.with_rounded_corners());
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["", "Message", "Came from", "Verdict", "Reason", "Each recipient's copy"].map(heading));
+    table.set_header(["", "Message", "Verdict", "Reason", "Each recipient's copy"].map(heading));
     if !table.is_tty() {
         table.set_width(WIDTH);
+    }
+    if table.width().is_some_and(|width| width >= WIDTH) {
+        // Room enough for an address, an arrow and a host.
+        let narrow = ColumnConstraint::LowerBoundary(Width::Fixed(1));
+        let copies = ColumnConstraint::LowerBoundary(Width::Fixed(47));
+        table.set_constraints([narrow, narrow, narrow, ColumnConstraint::UpperBoundary(Width::Fixed(22)), copies]);
     }
     let (mut messages, mut copies, mut wrong) = (0, 0, Vec::new());
     let start = Instant::now();
@@ -77,13 +82,12 @@ fn heading(text: &str) -> Cell {
     Cell::new(text).add_attribute(Attribute::Bold)
 }
 
-fn row(number: usize, case: &Case, outcome: &Outcome) -> [Cell; 6] {
+fn row(number: usize, case: &Case, outcome: &Outcome) -> [Cell; 5] {
     let sent = fields(&case.mail.message);
     let subject = sent.iter().find(|(name, _)| name == "Subject").map(|(_, value)| value.as_str()).unwrap_or_default();
     [
         Cell::new(number).set_alignment(CellAlignment::Right),
-        Cell::new(format!("“{subject}”\n{}", case.about)),
-        Cell::new(origin(case)),
+        Cell::new(format!("“{subject}”\n{}\n{}", origin(case), case.about)),
         decision(outcome),
         Cell::new(reason(outcome)),
         arrivals(outcome),
@@ -93,14 +97,14 @@ fn row(number: usize, case: &Case, outcome: &Outcome) -> [Cell; 6] {
 fn origin(case: &Case) -> String {
     let sender = case.mail.from.trim_start_matches("FROM:").split(' ').next().unwrap_or_default();
     let client = match case.mail.via {
-        Sender::Internal => "a client in the office",
-        Sender::Relay | Sender::RelayWithCertificate => "the relay",
-        Sender::RelayWithoutTls => "the relay's address, without TLS",
-        Sender::World | Sender::WorldWithTls => "the world",
-        Sender::Authenticated => "a user on the road, logged in",
-        Sender::Submission => "sendmail(1)",
+        Sender::Internal => "from an office desk",
+        Sender::Relay | Sender::RelayWithCertificate => "from the relay",
+        Sender::RelayWithoutTls => "from the relay's address, without TLS",
+        Sender::World | Sender::WorldWithTls => "from somewhere in the world",
+        Sender::Authenticated => "from the road, logged in",
+        Sender::Submission => "by sendmail(1)",
     };
-    format!("{client}\n{sender}")
+    format!("{client}, {sender}")
 }
 
 fn field<'a>(outcome: &'a Outcome, name: &str) -> &'a str {
@@ -109,11 +113,11 @@ fn field<'a>(outcome: &'a Outcome, name: &str) -> &'a str {
 
 fn decision(outcome: &Outcome) -> Cell {
     let (text, colour) = match (field(outcome, "decision"), field(outcome, "spam")) {
-        ("", _) => ("refused".to_owned(), Color::Red),
-        (decision, "flagged") => (format!("{decision}\nspam"), Color::Yellow),
-        (decision, "trusted") => (format!("{decision}\ntrusted"), Color::Green),
-        ("relay", _) => ("relay".to_owned(), Color::Cyan),
-        (decision, _) => (decision.to_owned(), Color::Green),
+        ("", _) => ("refused", Color::Red),
+        (_, "flagged") => ("spam", Color::Yellow),
+        (_, "trusted") => ("trusted", Color::Green),
+        ("relay", _) => ("relay", Color::Cyan),
+        (decision, _) => (decision, Color::Green),
     };
     Cell::new(text).fg(colour).add_attribute(Attribute::Bold)
 }
@@ -139,8 +143,8 @@ fn arrival(copy: &Copy) -> String {
     let mut text = format!("{} → {}", copy.recipient, copy.place);
     if let Some(arrived) = &copy.arrived {
         match (&copy.place, arrived.tls_version) {
-            (Place::Host(_), Some(version)) => text += &format!(", {version}"),
-            (Place::Host(_), None) => text += ", no TLS",
+            (Place::Host(_), Some(_)) => text += ", TLS",
+            (Place::Host(_), None) => text += ", plain",
             _ => {}
         }
         for (name, value) in arrived.fields().iter().filter(|(name, _)| name == "X-Spam-Flag") {
