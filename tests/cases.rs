@@ -12,7 +12,9 @@ use lab::{case_file, case_run, namespace};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // A case mostly waits: for deliveries, and for one that is tried again.
+    arguments.test_threads.get_or_insert(8);
     if !arguments.list
         && let Err(error) = namespace::enter()
     {

@@ -19,7 +19,10 @@ const REMOVABLE: [&str; 8] =
 
 /// The sites in use.
 #[derive(Default)]
-pub struct Sites(Mutex<HashMap<String, Arc<OnceLock<Result<Site, String>>>>>);
+pub struct Sites(Mutex<HashMap<String, Arc<Slot>>>);
+
+/// A site that is started once, or the reason why it does not start.
+type Slot = OnceLock<Result<Site, String>>;
 
 impl Sites {
     /// Calls `test` with a running site, in whose network the calling thread then is.
@@ -139,7 +142,7 @@ fn copies(case: &Case, report: &Report) -> Vec<String> {
     let mut left: Vec<_> = report.copies.iter().collect();
     for expected in &case.copies {
         let here = |copy: &&Copy| copy.recipient == expected.recipient && copy.place == expected.place;
-        let Some(copy) = left.iter().position(|copy| here(copy)).map(|index| left.remove(index)) else {
+        let Some(copy) = left.iter().position(here).map(|index| left.remove(index)) else {
             wrong.push(format!("no copy for {} at: {}", expected.recipient, expected.place));
             continue;
         };
@@ -158,7 +161,7 @@ fn verdict(case: &Case, fields: &Value) -> Vec<String> {
         let equal = match found {
             Value::String(text) => text.split(',').any(|part| part.trim() == expected) || text == expected,
             Value::Array(list) => list.iter().any(|item| item == expected.as_str()),
-            other => other.to_string() == *expected,
+            other => *expected == format!("{other}"),
         };
         (!equal).then(|| format!("verdict: expected {field}={expected}, got {found}"))
     };
