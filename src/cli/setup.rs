@@ -55,7 +55,6 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     let directory = std::path::absolute(&args.postfix_config)
         .map_err(|error| format!("{}: {error}", args.postfix_config.display()))?;
     let existing = Existing::read(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let replace = existing.has_our_services();
     let fragments = postfix::generate(&Request {
         config: &config,
         provider_relay_host: &provider.relay.host,
@@ -75,7 +74,7 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
         Some(output) => {
             let output = std::path::absolute(output).map_err(|error| format!("{}: {error}", output.display()))?;
             write(&output, &fragments).map_err(|error| format!("{}: {error}", output.display()))?;
-            next_steps(&output, &directory, replace)
+            next_steps(&output, &directory, &fragments)
         }
         None => listing(&fragments, &directory),
     };
@@ -86,8 +85,10 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
 /// All fragments and tables, each under a heading with the file it belongs into.
 fn listing(fragments: &Fragments, directory: &Path) -> String {
     let mut text = String::new();
-    let files = files(fragments);
-    for (name, content) in files {
+    for command in clearing(fragments, &quoted(directory)) {
+        text.push_str(&format!("# First: {command}\n"));
+    }
+    for (name, content) in files(fragments) {
         let verb = if name.ends_with(".cf") { "append to" } else { "the file" };
         text.push_str(&format!("# === {name}: {verb} {}\n{content}\n", directory.join(name).display()));
     }
@@ -125,27 +126,31 @@ fn replace_file(path: &Path, content: &str) -> io::Result<()> {
     written
 }
 
-fn next_steps(output: &Path, directory: &Path, replace: bool) -> String {
+fn next_steps(output: &Path, directory: &Path, fragments: &Fragments) -> String {
     let (from, to) = (quoted(output), quoted(directory));
-    let mut text =
-        format!("Written to {from}: main.cf, master.cf and the tables conbool_*. Nothing is in force yet.\n");
-    if replace {
-        text.push_str(&format!(
-            "\nmaster.cf in {to} has these services already, from an earlier run. Remove the old block (from the line\n\
-             \"# --- conbool-milter\" on) from main.cf and master.cf there before appending the new one.\n"
-        ));
-    }
-    text.push_str(&format!(
-        "\nTo put it in force:\n\n  \
-           cp -p {to}/main.cf {to}/main.cf.before-conbool\n  \
-           cp -p {to}/master.cf {to}/master.cf.before-conbool\n  \
-           install -m 644 {from}/conbool_* {to}/\n  \
-           cat {from}/main.cf >> {to}/main.cf\n  \
-           cat {from}/master.cf >> {to}/master.cf\n  \
-           postfix -c {to} check && postfix -c {to} reload\n\n\
-         Settings that main.cf has above are overridden by the appended ones, which contain them.\n"
-    ));
-    text
+    let mut commands = vec![
+        format!("cp -p {to}/main.cf {to}/main.cf.before-conbool"),
+        format!("cp -p {to}/master.cf {to}/master.cf.before-conbool"),
+        format!("install -m 644 {from}/conbool_* {to}/"),
+    ];
+    commands.extend(clearing(fragments, &to));
+    commands.push(format!("cat {from}/main.cf >> {to}/main.cf"));
+    commands.push(format!("cat {from}/master.cf >> {to}/master.cf"));
+    commands.push(format!("postfix -c {to} check && postfix -c {to} reload"));
+    format!(
+        "Written to {from}: main.cf, master.cf and the tables conbool_*. Nothing is in force yet.\n\n\
+         To put it in force:\n\n  {}\n",
+        commands.join("\n  ")
+    )
+}
+
+/// Commands that comment out what the fragments replace: present lists, which the new ones contain, and an earlier run.
+fn clearing(fragments: &Fragments, directory: &str) -> Vec<String> {
+    [("-#", &fragments.replaced_settings), ("-M#", &fragments.replaced_services)]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(option, names)| format!("postconf -c {directory} '{option}' {}", names.join(" ")))
+        .collect()
 }
 
 /// A path as a word of a shell command.

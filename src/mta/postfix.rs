@@ -69,6 +69,11 @@ pub struct Fragments {
     pub tables: Vec<(String, String)>,
     /// What the administrator should know or decide, one sentence or two each. They also stand at the head of `main_cf`.
     pub notes: Vec<String>,
+    /// Settings of `main_cf` that the instance's main.cf has now. They must go from there (`postconf -#`): the last one
+    /// counts, but every Postfix process would log a warning.
+    pub replaced_settings: Vec<String>,
+    /// Services of an earlier run in the instance's master.cf, `name/type`. They must go from there (`postconf -M#`).
+    pub replaced_services: Vec<String>,
 }
 
 /// Why no configuration can be generated.
@@ -121,9 +126,13 @@ pub fn generate(request: &Request<'_>) -> Result<Fragments, Error> {
         (table::STATUS.to_owned(), table::status()),
     ];
     let notes = notes::notes(request, &names);
+    let main_cf = main_cf::generate(request, &names, &notes)?;
+    let replaced_settings = list::setting_names(&main_cf).filter(|name| request.existing.is_written(name));
     Ok(Fragments {
-        main_cf: main_cf::generate(request, &names, &notes)?,
+        replaced_settings: replaced_settings.map(str::to_owned).collect(),
+        replaced_services: request.existing.our_services(),
         master_cf: master_cf::generate(request, &names)?,
+        main_cf,
         tables,
         notes,
     })

@@ -113,9 +113,16 @@ impl Existing {
         self.known
     }
 
-    /// True if an earlier run's services are in master.cf.
-    pub fn has_our_services(&self) -> bool {
-        self.services.iter().any(|service| service.name == "conbool-relay/unix")
+    /// The services of an earlier run in master.cf, `name/type`.
+    pub(super) fn our_services(&self) -> Vec<String> {
+        self.services.iter().map(|service| &service.name).filter(|name| self.is_ours(name)).cloned().collect()
+    }
+
+    fn is_ours(&self, service: &str) -> bool {
+        service.starts_with("conbool-")
+            || self.options.iter().any(|option| {
+                option.service == service && option.name == "cleanup_service_name" && option.value == "conbool-cleanup"
+            })
     }
 
     /// The value of a parameter as written in main.cf; empty values and parameters that are not set are `None`.
@@ -140,15 +147,7 @@ impl Existing {
 
     /// All `-o` options of all services but our own.
     pub(super) fn options(&self) -> impl Iterator<Item = &ServiceOption> {
-        self.options.iter().filter(|option| {
-            let name = option.service.split('/').next().unwrap_or_default();
-            !name.starts_with("conbool-")
-                && !self.options.iter().any(|other| {
-                    other.service == option.service
-                        && other.name == "cleanup_service_name"
-                        && other.value == "conbool-cleanup"
-                })
-        })
+        self.options.iter().filter(|option| !self.is_ours(&option.service))
     }
 
     /// True if some SMTP server process runs chrooted.
@@ -228,7 +227,7 @@ mod tests {
         assert_eq!(existing.written("smtpd_milters"), Some("{ inet:localhost:8891, default_action=accept }"));
         assert_eq!(existing.queue_directory(), Path::new("/srv/spool"));
         assert!(existing.smtpd_is_chrooted());
-        assert!(!existing.has_our_services());
+        assert_eq!(existing.our_services(), Vec::<String>::new());
         let options: Vec<_> =
             existing.options().map(|option| (option.service.as_str(), option.name.as_str())).collect();
         assert_eq!(options, [("smtp/unix", "syslog_name"), ("127.0.0.1:10025/inet", "smtpd_milters")]);

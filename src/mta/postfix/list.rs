@@ -64,6 +64,12 @@ pub fn setting(name: &str, items: &[String], separator: &str) -> String {
     }
 }
 
+/// The names of the settings in a main.cf text.
+pub fn setting_names(text: &str) -> impl Iterator<Item = &str> {
+    let settings = text.lines().filter(|line| !line.starts_with(|first: char| first == '#' || first.is_whitespace()));
+    settings.filter_map(|line| line.split_once('=').map(|(name, _)| name.trim_end()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
