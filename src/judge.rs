@@ -52,7 +52,7 @@ fn internal_error() -> Verdict {
     Verdict {
         disposition: Disposition::Tempfail(reply),
         route: Route::Relay,
-        sender_table_route: Route::Relay,
+        sender_table_route: None,
         spam: Spam::None,
         kind: Kind::Normal,
         direction: Direction::Inbound,
@@ -128,6 +128,16 @@ impl Sender {
         self.envelope_in_scope || self.from_in_scope
     }
 
+    /// Where a table of the senders in scope sends mail with this envelope sender. One that is not ASCII has many
+    /// spellings that are equal to us and need not be to the mail server.
+    fn table_route(&self, envelope_sender: &str) -> Option<Route> {
+        match (self.envelope_in_scope, envelope_sender.is_ascii()) {
+            (true, true) => Some(Route::Relay),
+            (true, false) => None,
+            (false, _) => Some(Route::Direct),
+        }
+    }
+
     /// The hosted domains that this sender speaks for.
     fn hosted_domains<'a>(&'a self, site: &'a Site) -> impl Iterator<Item = &'a str> {
         self.envelope.iter().chain(&self.from).map(Address::domain).filter(|domain| site.hosted.contains(*domain))
@@ -178,7 +188,7 @@ fn decide(site: &Site, case: &Case) -> Verdict {
     let mut verdict = Verdict {
         disposition: Disposition::Continue,
         route: if facts.in_scope { Route::Relay } else { Route::Direct },
-        sender_table_route: if sender.envelope_in_scope { Route::Relay } else { Route::Direct },
+        sender_table_route: sender.table_route(&case.envelope.sender),
         spam: Spam::None,
         kind: facts.kind,
         direction,

@@ -19,7 +19,8 @@ pub struct Verdict {
     /// Where the message's external recipients go.
     pub route: Route,
     /// Where the mail server's sender table alone would send them; a mark is needed only where it differs from `route`.
-    pub sender_table_route: Route,
+    /// `None`: not known.
+    pub sender_table_route: Option<Route>,
     /// The spam mark that the message leaves with.
     pub spam: Spam,
     /// What the message is.

@@ -63,7 +63,7 @@ fn case((address, tls): (&str, bool), sender: &str, recipients: &[&str], fields:
 }
 
 /// Route, whether the sender table alone would do, and the names of the reasons.
-fn routed(site: &Site, case: &Case) -> (Route, Route, Vec<String>) {
+fn routed(site: &Site, case: &Case) -> (Route, Option<Route>, Vec<String>) {
     let verdict = judge(site, case);
     let reasons = verdict.reasons.iter().map(|reason| reason.name.to_string()).collect();
     (verdict.route, verdict.sender_table_route, reasons)
@@ -76,35 +76,43 @@ fn reasons(names: &[&str]) -> Vec<String> {
 #[test]
 fn mail_of_a_sender_in_scope_goes_to_the_relay_without_a_mark() {
     let case = case(INTERNAL, "alice@customer.test", &["bob@remote.test"], &[]);
-    assert_eq!(routed(&site(), &case), (Route::Relay, Route::Relay, reasons(&["in-scope"])));
+    assert_eq!(routed(&site(), &case), (Route::Relay, Some(Route::Relay), reasons(&["in-scope"])));
+}
+
+#[test]
+fn a_sender_that_is_not_ascii_gets_a_mark_whatever_the_table_would_do() {
+    for sender in ["m\u{fc}ller@customer.test", "alice@\u{ff43}ustomer.test"] {
+        let case = case(INTERNAL, sender, &["bob@remote.test"], &[]);
+        assert_eq!(routed(&site(), &case), (Route::Relay, None, reasons(&["in-scope"])), "{sender}");
+    }
 }
 
 #[test]
 fn a_from_field_in_scope_brings_a_message_to_the_relay_by_a_mark() {
     let case = case(INTERNAL, "bounces@lists.test", &["bob@remote.test"], &[("From", " alice@customer.test")]);
-    assert_eq!(routed(&site(), &case), (Route::Relay, Route::Direct, reasons(&["from-in-scope"])));
+    assert_eq!(routed(&site(), &case), (Route::Relay, Some(Route::Direct), reasons(&["from-in-scope"])));
     let mut site = site();
     site.scope.from_field = false;
-    assert_eq!(routed(&site, &case), (Route::Direct, Route::Direct, reasons(&["out-of-scope"])));
+    assert_eq!(routed(&site, &case), (Route::Direct, Some(Route::Direct), reasons(&["out-of-scope"])));
 }
 
 #[test]
 fn a_from_field_in_scope_from_the_world_changes_nothing() {
     let case = case(WORLD, "bounces@lists.test", &["bob@customer.test"], &[("From", " alice@customer.test")]);
-    assert_eq!(routed(&site(), &case), (Route::Direct, Route::Direct, reasons(&["inbound"])));
+    assert_eq!(routed(&site(), &case), (Route::Direct, Some(Route::Direct), reasons(&["inbound"])));
 }
 
 #[test]
 fn a_sender_out_of_scope_keeps_its_routing() {
     let case = case(INTERNAL, "bob@customer.test", &["bob@remote.test"], &[("From", " bob@customer.test")]);
-    assert_eq!(routed(&list_site(), &case), (Route::Direct, Route::Direct, reasons(&["out-of-scope"])));
+    assert_eq!(routed(&list_site(), &case), (Route::Direct, Some(Route::Direct), reasons(&["out-of-scope"])));
 }
 
 #[test]
 fn the_null_sender_is_exempt_whatever_from_says() {
     for sender in ["", "<>"] {
         let case = case(INTERNAL, sender, &["bob@remote.test"], &[("From", " alice@customer.test")]);
-        assert_eq!(routed(&site(), &case), (Route::Direct, Route::Direct, reasons(&["null-sender"])));
+        assert_eq!(routed(&site(), &case), (Route::Direct, Some(Route::Direct), reasons(&["null-sender"])));
     }
 }
 
@@ -112,7 +120,7 @@ fn the_null_sender_is_exempt_whatever_from_says() {
 fn mail_handed_back_by_the_relay_goes_direct_by_a_mark() {
     let marker = [("X-Conbool-customer-test", " true")];
     let case = case(RELAY, "alice@customer.test", &["bob@remote.test"], &marker);
-    assert_eq!(routed(&site(), &case), (Route::Direct, Route::Relay, reasons(&["loop-header"])));
+    assert_eq!(routed(&site(), &case), (Route::Direct, Some(Route::Relay), reasons(&["loop-header"])));
     assert_eq!(judge(&site(), &case).direction, Direction::Outbound);
     assert_eq!(judge(&site(), &case).edits, []);
 }
@@ -121,7 +129,7 @@ fn mail_handed_back_by_the_relay_goes_direct_by_a_mark() {
 fn a_loop_header_of_another_domain_exempts_nothing() {
     for name in ["X-Conbool-second-test", "X-Conbool-remote-test"] {
         let case = case(RELAY, "alice@customer.test", &["bob@remote.test"], &[(name, " true")]);
-        assert_eq!(routed(&site(), &case), (Route::Relay, Route::Relay, reasons(&["in-scope"])));
+        assert_eq!(routed(&site(), &case), (Route::Relay, Some(Route::Relay), reasons(&["in-scope"])));
     }
 }
 
@@ -204,7 +212,7 @@ fn a_rule_can_send_other_mail_to_the_relay() {
     let script = "require \"imap4flags\"; addflag \"relay:archive\";";
     let site = site_with(AddressSet::Listed(["alice@customer.test".to_string()].into()), script);
     let case = case(INTERNAL, "bob@customer.test", &["x@remote.test"], &[]);
-    assert_eq!(routed(&site, &case), (Route::Relay, Route::Direct, reasons(&["archive"])));
+    assert_eq!(routed(&site, &case), (Route::Relay, Some(Route::Direct), reasons(&["archive"])));
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Rendering {
 /// acts on it when it is inserted; deleting it in the same breath keeps it out of the message. It is inserted before
 /// any field of that name that came with the message, so that the deletion always hits ours.
 fn route_mark(verdict: &Verdict) -> Vec<HeaderEdit> {
-    if verdict.route == verdict.sender_table_route {
+    if verdict.sender_table_route == Some(verdict.route) {
         return Vec::new();
     }
     vec![
