@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::address::AddressSet;
 use crate::config::{Config, ScopeMode};
+use crate::headers::Markers;
 use crate::judge::Site;
 use crate::provider::Provider;
 use crate::rules::{Rules, Script};
@@ -15,7 +16,7 @@ use crate::trust::Trust;
 /// A mistake in a file that the configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteError {
-    /// The file; `None` for the configuration itself.
+    /// The file; `None` for the key `provider` of the configuration.
     pub file: Option<PathBuf>,
     /// Line, from 1, where known.
     pub line: Option<usize>,
@@ -41,37 +42,12 @@ impl fmt::Display for SiteError {
 /// # Errors
 /// Every mistake found in them.
 pub fn load(config: &Config) -> Result<Site, Vec<SiteError>> {
-    let provider = Provider::load(&config.provider).map_err(|error| {
-        let message = match &error.file {
-            Some(_) => error.message,
-            None => format!("provider: {}", error.message),
-        };
-        vec![SiteError { file: error.file, line: error.line, message }]
-    })?;
-    let mut scripts = vec![provider.policy];
-    if let Some(file) = &config.rules.site_script {
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            vec![SiteError { file: Some(file.clone()), line: None, message: format!("cannot be read: {error}") }]
-        })?;
-        scripts.push(Script { file: file.clone(), text });
-    }
     let hosted: HashSet<String> = config.domains.iter().cloned().collect();
     let senders = match config.scope.mode {
         ScopeMode::All => AddressSet::Domains(hosted.clone()),
         ScopeMode::List => AddressSet::Listed(config.scope.senders.iter().cloned().collect()),
     };
-    let lists = HashMap::from([
-        ("hosted-domains".to_string(), AddressSet::Domains(hosted.clone())),
-        ("scope".to_string(), senders.clone()),
-    ]);
-    let rules = Rules::compile(&scripts, lists).map_err(|errors| -> Vec<SiteError> {
-        let mistake = |error: crate::rules::ScriptError| SiteError {
-            file: Some(error.file),
-            line: error.line,
-            message: error.message,
-        };
-        errors.into_iter().map(mistake).collect()
-    })?;
+    let (markers, rules) = policy(&config.provider, config.rules.site_script.as_deref(), &hosted, &senders)?;
     Ok(Site {
         hosted,
         trust: Trust {
@@ -81,7 +57,56 @@ pub fn load(config: &Config) -> Result<Site, Vec<SiteError>> {
         },
         scope: Scope { senders, from_field: config.scope.from_field },
         kind: config.kind.clone(),
-        markers: provider.markers,
+        markers,
         rules,
     })
+}
+
+/// The mistakes in the policy of a configuration that has mistakes of its own, so that all can be told at once.
+pub fn policy_mistakes(provider: &str, site_script: Option<&Path>) -> Vec<SiteError> {
+    let nobody = AddressSet::Listed(HashSet::new());
+    policy(provider, site_script, &HashSet::new(), &nobody).err().unwrap_or_default()
+}
+
+fn policy(
+    provider: &str,
+    site_script: Option<&Path>,
+    hosted: &HashSet<String>,
+    senders: &AddressSet,
+) -> Result<(Markers, Rules), Vec<SiteError>> {
+    let mut errors = Vec::new();
+    let mut scripts = Vec::new();
+    let mut markers = Markers::default();
+    match Provider::load(provider) {
+        Ok(provider) => {
+            scripts.push(provider.policy);
+            markers = provider.markers;
+        }
+        Err(error) => errors.push(SiteError { file: error.file, line: error.line, message: error.message }),
+    }
+    if let Some(file) = site_script {
+        match std::fs::read_to_string(file) {
+            Ok(text) => scripts.push(Script { file: file.to_path_buf(), text }),
+            Err(error) => {
+                let message = format!("cannot be read: {error}");
+                errors.push(SiteError { file: Some(file.to_path_buf()), line: None, message });
+            }
+        }
+    }
+    let lists = HashMap::from([
+        ("hosted-domains".to_string(), AddressSet::Domains(hosted.clone())),
+        ("scope".to_string(), senders.clone()),
+    ]);
+    match Rules::compile(&scripts, lists) {
+        Ok(rules) if errors.is_empty() => Ok((markers, rules)),
+        compiled => {
+            let mistakes = compiled.err().unwrap_or_default().into_iter();
+            errors.extend(mistakes.map(|error| SiteError {
+                file: Some(error.file),
+                line: error.line,
+                message: error.message,
+            }));
+            Err(errors)
+        }
+    }
 }
