@@ -2,7 +2,9 @@
 # Both install the Debian packages that are missing, and run the tests as root: the lab makes networks of its own.
 
 CARGO ?= cargo
-AS_ROOT := $(if $(filter-out 0,$(shell id -u)),--config "target.'cfg(all())'.runner = ['sudo', '-E']")
+ifneq ($(shell id -u),0)
+AS_ROOT := --config "target.'cfg(all())'.runner = ['sudo', '-E']"
+endif
 
 .PHONY: demo test bench packages
 

@@ -55,10 +55,11 @@ smtpd_sasl_local_domain = customer.test
 cyrus_sasl_config_path = @lab@/etc/sasl
 smtp_tls_security_level = may
 
-# Tests do not wait for what a real site waits for.
+# Tests do not wait for what a real site waits for. With a backoff of a second, the queue manager at times finds a message
+# that it has just put off still locked by the delivery agent, and leaves it alone for a minute.
 queue_run_delay = 1s
-minimal_backoff_time = 1s
-maximal_backoff_time = 2s
+minimal_backoff_time = 3s
+maximal_backoff_time = 3s
 transport_retry_time = 1s
 smtpd_error_sleep_time = 0s
 smtpd_client_connection_count_limit = 0
