@@ -33,7 +33,8 @@ pub struct Settings {
     /// `kind.lenient_calendaring`: also a calendar whose method stands only in its body, and TNEF meeting classes;
     /// default false.
     pub lenient_calendaring: bool,
-    /// `kind.calendaring_max_size`: greatest body size in bytes of a calendaring message; `None`: no limit.
+    /// `kind.calendaring_max_size`: greatest body size in bytes of a calendaring message, less than `body_limit`;
+    /// `None`: no limit.
     pub calendaring_max_size: Option<usize>,
     /// `kind.calendaring_alone`: no other attachment may ride along; default false.
     pub calendaring_alone: bool,
