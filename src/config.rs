@@ -1,15 +1,29 @@
 //! The configuration file: TOML in, checked plain values out.
 
+mod error;
+mod files;
+mod keys;
+mod notation;
+mod reader;
+mod suggest;
+mod syntax;
+mod text;
+
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::error::{ConfigError, ConfigErrors};
 use crate::kind;
 
 /// Where the configuration is looked for when `--config` is not given.
 pub const DEFAULT_PATH: &str = "/etc/conbool-milter/conbool-milter.toml";
+
+/// The site's own script, if `rules.site_script` does not name another.
+pub const DEFAULT_SITE_SCRIPT: &str = "/etc/conbool-milter/site.sieve";
 
 /// The whole configuration, checked and with every default filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +48,40 @@ pub struct Config {
     pub direct: Direct,
     /// Section `[log]`.
     pub log: Log,
+}
+
+impl Config {
+    /// Reads the configuration file.
+    ///
+    /// # Errors
+    /// All mistakes in the file; or one, without a line, if the file cannot be read.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let error = |line, message| {
+            ConfigErrors(vec![ConfigError { file: path.to_owned(), line, column: None, key: None, message }])
+        };
+        let bytes = std::fs::read(path).map_err(|e| error(None, format!("cannot be read: {}", files::reason(&e))))?;
+        let text = std::str::from_utf8(&bytes).map_err(|e| {
+            let newlines = bytes.iter().take(e.valid_up_to()).filter(|byte| **byte == b'\n').count();
+            error(Some(newlines + 1), "is not UTF-8; save the file in UTF-8".to_owned())
+        })?;
+        Self::parse(text, path)
+    }
+
+    /// Checks the configuration in `text`. `file` is named in errors, and its folder is where relative paths start.
+    /// Looks at the files and the group that the configuration names.
+    ///
+    /// # Errors
+    /// All mistakes. After a syntax error in one value the others are checked all the same; after one that hides where
+    /// keys and sections begin, only syntax errors are reported.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigErrors> {
+        reader::read(file, text, keys::read)
+    }
+}
+
+/// Every key that a configuration can hold, with its section (`relay.port`).
+pub fn keys() -> &'static [String] {
+    static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| reader::keys_of(keys::read));
+    &KEYS
 }
 
 /// The provider's relay, as a peer that hands mail in and as the next hop that takes it.
@@ -78,7 +126,7 @@ pub struct Milter {
 }
 
 /// A listening socket, in Postfix's or Sendmail's notation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Socket {
     /// `unix:/path` or `local:/path`; the path is absolute.
     Unix(PathBuf),

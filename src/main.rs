@@ -1,3 +1,7 @@
 //! The command `conbool-milter`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    conbool_milter::cli::main()
+}

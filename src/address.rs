@@ -1,0 +1,116 @@
+//! Mail addresses as policy compares them (RFC 5321, 4.1.2; RFC 5322, 3.4.1).
+
+use std::borrow::Cow;
+
+/// The form in which domains are compared: lower case, A-labels (RFC 5890), no trailing dot.
+///
+/// A name that IDNA refuses is only lower-cased, so that it can never equal a hosted domain by accident.
+pub fn normalize_domain(domain: &str) -> String {
+    let domain = domain.trim_end_matches('.');
+    if domain.is_ascii() {
+        return domain.to_ascii_lowercase();
+    }
+    idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_lowercase())
+}
+
+/// A mailbox address, normalised for comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    local_part: String,
+    domain: String,
+}
+
+impl Address {
+    /// Reads an address with or without angle brackets, source route (RFC 5321, appendix F.2) and quotes.
+    ///
+    /// Returns `None` for the null sender and for anything without a domain.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let text = text.strip_prefix('<').unwrap_or(text);
+        let text = text.strip_suffix('>').unwrap_or(text);
+        let (local_part, domain) = text.rsplit_once('@')?;
+        // A source route comes before the mailbox: @a.example,@b.example:user@c.example
+        let local_part = match local_part.rsplit_once(':') {
+            Some((route, mailbox)) if route.starts_with('@') => mailbox,
+            _ => local_part,
+        };
+        let (local_part, domain) = (unquote(local_part.trim()), domain.trim());
+        (!domain.is_empty())
+            .then(|| Self { local_part: local_part.to_lowercase(), domain: normalize_domain(domain) })
+    }
+
+    /// The domain, in the form of [`normalize_domain`].
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// `local-part@domain`, lower case, unquoted.
+    pub fn full(&self) -> String {
+        format!("{}@{}", self.local_part, self.domain)
+    }
+
+    /// The address without a `+` extension (RFC 5233's detail part); `None` if it has none.
+    pub fn without_extension(&self) -> Option<String> {
+        let (user, _) = self.local_part.split_once('+')?;
+        (!user.is_empty()).then(|| format!("{user}@{}", self.domain))
+    }
+}
+
+/// A local part without the quotes and backslashes that do not belong to it (RFC 5321, 4.1.2).
+fn unquote(local_part: &str) -> Cow<'_, str> {
+    let Some(inner) = local_part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return Cow::Borrowed(local_part);
+    };
+    let mut plain = String::with_capacity(inner.len());
+    let mut escaped = false;
+    for character in inner.chars() {
+        if character == '\\' && !escaped {
+            escaped = true;
+        } else {
+            plain.push(character);
+            escaped = false;
+        }
+    }
+    Cow::Owned(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_write_an_address_gives_the_same_one() {
+        for text in [
+            "alice@customer.test",
+            "<Alice@CUSTOMER.test>",
+            "<@relay.test:alice@customer.test>",
+            "<@a.test,@b.test:alice@customer.test.>",
+            "\"alice\"@customer.test",
+            "\"al\\ice\"@customer.test",
+            " alice@customer.test ",
+        ] {
+            assert_eq!(Address::parse(text).map(|address| address.full()).as_deref(), Some("alice@customer.test"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_null_sender_and_bare_names_are_no_addresses() {
+        for text in ["", "<>", "postmaster", "<root>", "alice@", "<alice@>"] {
+            assert_eq!(Address::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn international_domains_compare_in_a_label_form() {
+        let address = Address::parse("info@BÜCHER.example").map(|address| address.full());
+        assert_eq!(address.as_deref(), Some("info@xn--bcher-kva.example"));
+    }
+
+    #[test]
+    fn an_extension_can_be_taken_off() {
+        let extended = Address::parse("alice+invoices@customer.test").unwrap();
+        assert_eq!(extended.without_extension().as_deref(), Some("alice@customer.test"));
+        assert_eq!(Address::parse("alice@customer.test").unwrap().without_extension(), None);
+        assert_eq!(Address::parse("+x@customer.test").unwrap().without_extension(), None);
+    }
+}

@@ -1,0 +1,210 @@
+//! The keys: what each means, may hold, and is if it is left out.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::Spanned;
+use tracing::Level;
+
+use super::reader::Reader;
+use super::{
+    Config, DEFAULT_SITE_SCRIPT, Direct, Log, LogFormat, Milter, Relay, Rules, Scope, ScopeMode, files, notation,
+};
+use crate::kind;
+
+const PROVIDER: &str = r#""conbool""#;
+const DOMAINS: &str = r#"["example.com"]"#;
+const NETWORKS: &str = r#"["192.0.2.0/24"]"#;
+const SOCKET: &str = r#""unix:/var/spool/postfix/conbool/milter.sock""#;
+const HOST: &str = r#""mail.example.com""#;
+const PEM: &str = r#""/etc/conbool-milter/relay.pem""#;
+const SENDERS: &str = r#"["alice@example.com", "@example.org"]"#;
+
+/// Longest time for a limit in seconds: one week, so that no sum of times can overflow.
+const WEEK: u64 = 7 * 24 * 3600;
+
+/// Asks `reader` for every key there is.
+pub fn read(reader: &mut Reader) -> Config {
+    let folder = files::folder_of(reader.file());
+    let provider = reader.string("provider", PROVIDER, |written| provider(&folder, written)).unwrap_or_default();
+    reader.require("provider", PROVIDER);
+    let domains = plain(reader.strings("domains", DOMAINS, notation::hosted_domain));
+    reader.require("domains", DOMAINS);
+    let relay_networks = plain(reader.strings("relay_networks", NETWORKS, notation::network));
+    reader.require("relay_networks", NETWORKS);
+    let socket = plain(reader.string_or_strings("socket", SOCKET, notation::socket));
+    reader.require("socket", SOCKET);
+    let internal_networks = reader.strings("internal_networks", NETWORKS, notation::network).unwrap_or_default();
+    disjoint(reader, &relay_networks, &internal_networks);
+    Config {
+        provider,
+        internal_networks: plain(Some(internal_networks)),
+        relay: relay(reader, &folder, relay_networks),
+        milter: milter(reader, socket),
+        scope: scope(reader, &domains),
+        domains,
+        kind: kind(reader),
+        rules: rules(reader, &folder),
+        direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
+        log: log(reader),
+    }
+}
+
+fn relay(reader: &mut Reader, folder: &Path, networks: Vec<IpNet>) -> Relay {
+    let file = |written: &str| files::present(folder, written);
+    let relay = Relay {
+        networks,
+        certificates: plain(reader.strings(
+            "relay.certificates",
+            r#"["mail.example.com"]"#,
+            notation::certificate_name,
+        )),
+        host: reader.string("relay.host", HOST, notation::host),
+        port: reader
+            .integer("relay.port", 1..=65535, "TCP port")
+            .and_then(|port| u16::try_from(port).ok())
+            .unwrap_or(25),
+        tls_name: reader.string("relay.tls_name", HOST, notation::domain),
+        ca_file: reader.string("relay.ca_file", PEM, file),
+        client_certificate: reader.string("relay.client_certificate", PEM, file),
+        client_key: reader.string("relay.client_key", PEM, file),
+    };
+    let by_address = relay.host.as_ref().is_some_and(|host| host.parse::<std::net::IpAddr>().is_ok());
+    if by_address && !reader.has("relay.tls_name") {
+        reader.wrong_value("relay.host", "is an address, but a certificate is checked by name; add relay.tls_name");
+    }
+    for (one, other) in
+        [("relay.client_certificate", "relay.client_key"), ("relay.client_key", "relay.client_certificate")]
+    {
+        if !reader.has(other) {
+            reader.wrong_value(one, &format!("is of no use alone; add {other}"));
+        }
+    }
+    relay
+}
+
+fn milter(reader: &mut Reader, sockets: Vec<super::Socket>) -> Milter {
+    let mut seconds = |key, least, most, default| {
+        Duration::from_secs(reader.integer(key, least..=most, "seconds").unwrap_or(default))
+    };
+    let idle_timeout = seconds("milter.idle_timeout", 10, WEEK, 7210);
+    let drain_timeout = seconds("milter.drain_timeout", 0, 3600, 30);
+    Milter {
+        sockets,
+        socket_mode: socket_mode(reader),
+        socket_group: reader.string("milter.socket_group", r#""postfix""#, group),
+        max_connections: size(reader.integer("milter.max_connections", 1..=100_000, "connections")).unwrap_or(2000),
+        idle_timeout,
+        workers: size(reader.integer("milter.workers", 0..=1024, "threads, 0 for one a processor")).filter(|n| *n > 0),
+        drain_timeout,
+    }
+}
+
+fn socket_mode(reader: &mut Reader) -> u32 {
+    const KEY: &str = "milter.socket_mode";
+    reader.string(KEY, r#""0660", in quotes: the permission bits in octal"#, notation::socket_mode).unwrap_or(0o660)
+}
+
+fn scope(reader: &mut Reader, domains: &[String]) -> Scope {
+    let mode = reader.choice("scope.mode", &[("all", ScopeMode::All), ("list", ScopeMode::List)]);
+    let senders = reader.strings("scope.senders", SENDERS, notation::sender).unwrap_or_default();
+    match mode {
+        Some(ScopeMode::List) => reader.require("scope.senders", SENDERS),
+        None if reader.has("scope.mode") => {}
+        _ => reader.wrong_value("scope.senders", "has no effect; add scope.mode = \"list\", or remove it"),
+    }
+    let hosted: HashSet<&str> = domains.iter().map(String::as_str).collect();
+    // A domain with a mistake in it is one mistake, not one for each of its senders.
+    let known = !hosted.is_empty() && !reader.is_flawed("domains");
+    for sender in senders.iter().filter(|_| known) {
+        let domain = sender.get_ref().rsplit_once('@').map_or("", |(_, domain)| domain);
+        if !hosted.contains(domain) {
+            let problem = format!("is not of a hosted domain; add \"{domain}\" to domains, or remove the entry");
+            reader.wrong("scope.senders", sender.span(), &problem);
+        }
+    }
+    Scope {
+        mode: mode.unwrap_or(ScopeMode::All),
+        senders: plain(Some(senders)),
+        from_field: reader.choice("scope.match", &[("header-or-envelope", true), ("envelope", false)]).unwrap_or(true),
+    }
+}
+
+fn kind(reader: &mut Reader) -> kind::Settings {
+    let default = kind::Settings::default();
+    kind::Settings {
+        body_limit: size(reader.integer("kind.body_limit", 4096..=16_777_216, "bytes")).unwrap_or(default.body_limit),
+        lenient_calendaring: reader.boolean("kind.lenient_calendaring").unwrap_or(default.lenient_calendaring),
+        calendaring_max_size: size(reader.integer("kind.calendaring_max_size", 1..=1 << 40, "bytes"))
+            .or(default.calendaring_max_size),
+        calendaring_alone: reader.boolean("kind.calendaring_alone").unwrap_or(default.calendaring_alone),
+        weak_automatic_reply: reader.boolean("kind.weak_automatic_reply").unwrap_or(default.weak_automatic_reply),
+    }
+}
+
+fn rules(reader: &mut Reader, folder: &Path) -> Rules {
+    const KEY: &str = "rules.site_script";
+    let named = reader.string(KEY, r#""/etc/conbool-milter/site.sieve""#, |written| files::readable(folder, written));
+    if reader.has(KEY) {
+        return Rules { site_script: named };
+    }
+    let site_script = files::optional(Path::new(DEFAULT_SITE_SCRIPT)).unwrap_or_else(|problem| {
+        reader.wrong_without_place(KEY, format!("\"{DEFAULT_SITE_SCRIPT}\" {problem}"));
+        None
+    });
+    Rules { site_script }
+}
+
+fn log(reader: &mut Reader) -> Log {
+    let formats = [
+        ("auto", LogFormat::Auto),
+        ("text", LogFormat::Text),
+        ("json", LogFormat::Json),
+        ("journald", LogFormat::Journald),
+    ];
+    let levels = [("error", Level::ERROR), ("warn", Level::WARN), ("info", Level::INFO), ("debug", Level::DEBUG)];
+    Log {
+        format: reader.choice("log.format", &formats).unwrap_or(LogFormat::Auto),
+        level: reader.choice("log.level", &levels).unwrap_or(Level::INFO),
+    }
+}
+
+/// Clients in an internal network that lies within a relay network would be taken for the relay, and their marker
+/// headers believed. The other way round is fine: the relay is the exception in a larger network.
+fn disjoint(reader: &mut Reader, relay: &[IpNet], internal: &[Spanned<IpNet>]) {
+    for network in internal {
+        if let Some(outer) = relay.iter().find(|outer| outer.contains(network.get_ref())) {
+            let problem = format!("lies within \"{outer}\" of relay_networks, whose clients are the relay; remove one");
+            reader.wrong("internal_networks", network.span(), &problem);
+        }
+    }
+}
+
+fn provider(folder: &Path, written: &str) -> Result<String, String> {
+    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if written.contains('/') {
+        files::provider(folder, written)
+    } else if !written.is_empty() && written.bytes().all(in_name) {
+        Ok(written.to_owned())
+    } else {
+        Err("is not a provider; write a built-in one such as \"conbool\", or the path of a folder".into())
+    }
+}
+
+fn group(written: &str) -> Result<String, String> {
+    match nix::unistd::Group::from_name(written) {
+        Ok(Some(_)) => Ok(written.to_owned()),
+        Ok(None) => Err("is not a group of this host; write one that is, such as \"postfix\"".into()),
+        Err(error) => Err(format!("cannot be looked up: {}", error.desc())),
+    }
+}
+
+fn plain<T>(list: Option<Vec<Spanned<T>>>) -> Vec<T> {
+    list.into_iter().flatten().map(Spanned::into_inner).collect()
+}
+
+fn size(number: Option<u64>) -> Option<usize> {
+    number.and_then(|number| usize::try_from(number).ok())
+}

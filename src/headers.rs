@@ -1,0 +1,219 @@
+//! Header fields that matter here: the provider's markers, spam marks, and the edits that follow from them.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Deserialize;
+
+use crate::case::{Field, HeaderSection};
+use crate::verdict::HeaderEdit;
+
+/// The field by which the milter tells Postfix's `milter_header_checks` where a message goes. It never stays in a
+/// message, and nobody but the milter may set it.
+pub const ROUTE_FIELD: &str = "X-Conbool-Route";
+
+/// The spam flag that mail stores act on.
+pub const SPAM_FLAG_FIELD: &str = "X-Spam-Flag";
+
+/// The provider's marker fields: section `[headers]` of `provider.toml`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Markers {
+    /// Beginnings of field names that belong to the provider; from anybody else such fields are forged.
+    pub reserved: Vec<String>,
+    /// Says that the message has been through the relay; `{domain}` in the name stands for the sender's domain with
+    /// dashes for dots.
+    #[serde(rename = "loop")]
+    pub loop_marker: Option<Marker>,
+    /// Says that the provider holds the message for spam.
+    pub flagged: Option<Marker>,
+    /// Says that the message was released from the provider's quarantine.
+    pub released: Option<Marker>,
+    /// Fields that count as spam marks beside `X-Spam-Flag`, and that a released message must not carry.
+    #[serde(default)]
+    pub spam_marks: Vec<String>,
+}
+
+/// A marker field: its name, and the value that makes it count.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Marker {
+    /// Field name; compared without case.
+    pub name: String,
+    /// Value; compared without case, surrounding white space and comments.
+    pub value: String,
+}
+
+impl Markers {
+    /// True if a field of this name may come from the relay only.
+    pub fn reserves(&self, field: &Field<'_>) -> bool {
+        field.is(ROUTE_FIELD) || self.reserved.iter().any(|prefix| starts_with(field.bare_name(), prefix))
+    }
+
+    /// True if the field is one of the spam marks that a released message must not carry.
+    pub fn is_spam_mark(&self, field: &Field<'_>) -> bool {
+        field.is(SPAM_FLAG_FIELD) || self.spam_marks.iter().any(|name| field.is(name))
+    }
+
+    /// True if the section has the loop marker of one of these domains.
+    pub fn has_loop_marker<'a>(&self, header: &HeaderSection, domains: impl IntoIterator<Item = &'a str>) -> bool {
+        let Some(marker) = &self.loop_marker else { return false };
+        domains.into_iter().any(|domain| {
+            let name = marker.name.replace("{domain}", &domain.replace('.', "-"));
+            has(header, &name, &marker.value)
+        })
+    }
+
+    /// True if the section has the provider's spam marker.
+    pub fn is_flagged(&self, header: &HeaderSection) -> bool {
+        self.flagged.as_ref().is_some_and(|marker| has(header, &marker.name, &marker.value))
+    }
+
+    /// True if the section has the provider's release marker.
+    pub fn is_released(&self, header: &HeaderSection) -> bool {
+        self.released.as_ref().is_some_and(|marker| has(header, &marker.name, &marker.value))
+    }
+}
+
+fn starts_with(name: &[u8], prefix: &str) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+}
+
+fn has(header: &HeaderSection, name: &str, value: &str) -> bool {
+    header.named(name).any(|field| significant(field.value).eq_ignore_ascii_case(value.as_bytes()))
+}
+
+/// Longest value that is looked at; a marker's value is a word.
+const MAX_MARKER_VALUE: usize = 1_000;
+
+/// A structured value without comments (RFC 5322, 3.2.2) and surrounding white space; empty if it is oversized.
+fn significant(value: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    if value.len() > MAX_MARKER_VALUE {
+        return plain;
+    }
+    let mut depth = 0_u32;
+    let mut escaped = false;
+    for &byte in value {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if depth > 0 => escaped = true,
+            b'(' => depth += 1,
+            b')' if depth > 0 => depth -= 1,
+            _ if depth == 0 => plain.push(byte),
+            _ => {}
+        }
+    }
+    plain.trim_ascii().to_vec()
+}
+
+/// The edits that remove the fields at these positions (from 0, in the section's order).
+///
+/// They count instances per name as the milter protocol does, and come highest index first, so that no deletion moves
+/// a field that is still to be deleted.
+pub fn removals(header: &HeaderSection, positions: &HashSet<usize>) -> Vec<HeaderEdit> {
+    if positions.is_empty() {
+        return Vec::new();
+    }
+    let lower = |field: &Field<'_>| field.bare_name().to_ascii_lowercase();
+    let affected: HashSet<Vec<u8>> =
+        header.fields().enumerate().filter(|(position, _)| positions.contains(position)).map(|(_, field)| lower(&field)).collect();
+    let mut instances: HashMap<Vec<u8>, u32> = HashMap::new();
+    let mut edits = Vec::with_capacity(positions.len());
+    for (position, field) in header.fields().enumerate() {
+        let name = lower(&field);
+        if affected.contains(&name) {
+            let index = instances.entry(name).or_default();
+            *index += 1;
+            if positions.contains(&position) {
+                edits.push(HeaderEdit::Delete {
+                    name: String::from_utf8_lossy(field.bare_name()).into_owned(),
+                    index: *index,
+                });
+            }
+        }
+    }
+    edits.reverse();
+    edits
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn markers() -> Markers {
+        Markers {
+            reserved: vec!["X-Conbool-".into()],
+            loop_marker: Some(Marker { name: "X-Conbool-{domain}".into(), value: "true".into() }),
+            flagged: Some(Marker { name: "X-Conbool-Flag".into(), value: "YES".into() }),
+            released: Some(Marker { name: "X-Conbool-Released".into(), value: "yes".into() }),
+            spam_marks: vec!["X-Spam-Status".into()],
+        }
+    }
+
+    fn section(fields: &[(&str, &str)]) -> HeaderSection {
+        let mut header = HeaderSection::default();
+        for (name, value) in fields {
+            header.push(name.as_bytes(), value.as_bytes()).unwrap();
+        }
+        header
+    }
+
+    #[test]
+    fn a_loop_marker_counts_for_its_own_domain_only() {
+        let header = section(&[("x-conbool-Example-com", " TRUE (seen)")]);
+        assert!(markers().has_loop_marker(&header, ["example.com"]));
+        assert!(!markers().has_loop_marker(&header, ["example.org"]));
+        assert!(!markers().has_loop_marker(&header, []));
+    }
+
+    #[test]
+    fn values_compare_without_case_space_folds_and_comments() {
+        for value in ["YES", " yes ", "\r\n\tYes", " (a (nested \\) comment)) yes"] {
+            assert!(markers().is_flagged(&section(&[("X-Conbool-Flag", value)])), "{value:?}");
+        }
+        for value in ["", " NO", " YESS", " \"YES\"", &format!(" YES{}", " ".repeat(2_000))] {
+            assert!(!markers().is_flagged(&section(&[("X-Conbool-Flag", value)])), "{value:?}");
+        }
+        assert!(markers().is_flagged(&section(&[("X-Conbool-Flag", "NO"), ("X-Conbool-Flag", "YES")])));
+    }
+
+    #[test]
+    fn reserved_names_are_known_by_their_beginning() {
+        for name in ["X-Conbool-Flag", "x-CONBOOL-anything", "X-Conbool-Flag ", "X-Conbool-Route", "X-Conbool-"] {
+            assert!(markers().reserves(&Field { name: name.as_bytes(), value: b"" }), "{name}");
+        }
+        for name in ["X-Conbool", "X-Spam-Flag", "XX-Conbool-Flag"] {
+            assert!(!markers().reserves(&Field { name: name.as_bytes(), value: b"" }), "{name}");
+        }
+    }
+
+    /// Deletes as a mail server does: the index counts the fields of that name that are left.
+    fn apply(mut fields: Vec<(String, String)>, edits: &[HeaderEdit]) -> Vec<(String, String)> {
+        for edit in edits {
+            let HeaderEdit::Delete { name, index } = edit else { panic!("only deletions here") };
+            let instances = fields.iter().enumerate().filter(|(_, (other, _))| other.eq_ignore_ascii_case(name));
+            let position = instances.map(|(position, _)| position).nth(*index as usize - 1).expect("an existing field");
+            fields.remove(position);
+        }
+        fields
+    }
+
+    proptest! {
+        #[test]
+        fn exactly_the_chosen_fields_are_removed(
+            fields in proptest::collection::vec(("[abAB]", "[0-9]{3}", any::<bool>()), 0..20)
+        ) {
+            let mut header = HeaderSection::default();
+            for (name, value, _) in &fields {
+                header.push(name.as_bytes(), value.as_bytes()).unwrap();
+            }
+            let chosen = fields.iter().enumerate().filter(|(_, field)| field.2).map(|(position, _)| position).collect();
+            let all = fields.iter().map(|(name, value, _)| (name.clone(), value.clone())).collect();
+            let left: Vec<_> =
+                fields.iter().filter(|field| !field.2).map(|(name, value, _)| (name.clone(), value.clone())).collect();
+            prop_assert_eq!(apply(all, &removals(&header, &chosen)), left);
+        }
+    }
+}

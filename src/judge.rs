@@ -1,0 +1,356 @@
+//! The one pipeline: [`judge`] makes a [`Verdict`] of a [`Case`]. No I/O, no clock, no sockets.
+//!
+//! Trust, scope, kind and the removal of forged fields are decided here; then the policy scripts run on those facts;
+//! then the parts are put together. Whatever fails on the way ends in the relay or in a temporary error, never in a
+//! bypass.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::address::Address;
+use crate::case::{Case, Limit};
+use crate::headers::{self, SPAM_FLAG_FIELD};
+use crate::kind;
+use crate::rules::{Action, Effects, Facts};
+use crate::scope;
+use crate::site::Site;
+use crate::trust::NotTheRelay;
+use crate::verdict::{
+    Direction, Disposition, HeaderEdit, Kind, Peer, Reason, Reply, Route, Spam, Verdict,
+};
+
+/// Judges one message. The same site and case always give the same verdict.
+///
+/// A panic on the way, which would be a defect, is a temporary failure of this message alone.
+pub fn judge(site: &Site, case: &Case) -> Verdict {
+    guarded(|| decide(site, case))
+}
+
+/// Runs a judgement and turns a panic in it into a temporary failure.
+pub fn guarded(judgement: impl FnOnce() -> Verdict) -> Verdict {
+    catch_unwind(AssertUnwindSafe(judgement)).unwrap_or_else(|_| internal_error())
+}
+
+fn internal_error() -> Verdict {
+    let reply = Reply { code: "451", enhanced: "4.3.0", text: "Internal error; try again later".into() };
+    Verdict {
+        disposition: Disposition::Tempfail(reply),
+        route: Route::Relay,
+        sender_table_route: Route::Relay,
+        spam: Spam::None,
+        kind: Kind::Normal,
+        direction: Direction::Inbound,
+        peer: Peer::World,
+        in_scope: false,
+        edits: Vec::new(),
+        reasons: vec![reason("internal-error", "judging the message failed; this is a defect of the program".into())],
+        forged: 0,
+    }
+}
+
+/// Whether more of the body could change the verdict; asked before and after each part of it.
+pub fn wants_body(site: &Site, case: &Case) -> bool {
+    let wants = || kind::wants_body(&site.kind, is_null(&case.envelope.sender), &case.header, &case.body);
+    catch_unwind(AssertUnwindSafe(wants)).unwrap_or(false)
+}
+
+/// Adds the next part of the body to the case, as far as it is wanted.
+///
+/// Returns whether more is wanted: `false` means that the rest need not be read. A door calls this for each chunk,
+/// however large, so that the same bytes lead to the same verdict in every door.
+pub fn take_body(site: &Site, case: &mut Case, chunk: &[u8]) -> bool {
+    let mut rest = chunk;
+    while wants_body(site, case) {
+        if rest.is_empty() {
+            return true;
+        }
+        let room = site.kind.body_limit.saturating_sub(case.body.bytes.len());
+        let (now, later) = rest.split_at(rest.len().min(room).min(BODY_STEP));
+        if now.is_empty() {
+            return false;
+        }
+        case.body.bytes.extend_from_slice(now);
+        rest = later;
+    }
+    false
+}
+
+/// How much of the body is looked at at a time: the chunk size of the milter protocol (MILTER_CHUNK_SIZE).
+const BODY_STEP: usize = 65_535;
+
+fn is_null(sender: &str) -> bool {
+    matches!(sender.trim(), "" | "<>")
+}
+
+/// The sender as scope sees it.
+struct Sender {
+    null: bool,
+    envelope: Option<Address>,
+    envelope_in_scope: bool,
+    from: Vec<Address>,
+    from_in_scope: bool,
+}
+
+impl Sender {
+    fn of(site: &Site, case: &Case, peer: Peer) -> Self {
+        let null = is_null(&case.envelope.sender);
+        let envelope = Address::parse(&case.envelope.sender);
+        let envelope_in_scope = envelope.as_ref().is_some_and(|address| site.scope.senders.contains(address));
+        // The From field matters where it widens the scope, or names the domain of a loop marker.
+        let look_at_from = match peer {
+            Peer::Internal => site.scope.from_field && !null && !envelope_in_scope,
+            Peer::Relay => true,
+            Peer::World => false,
+        };
+        let from = if look_at_from { scope::from_addresses(&case.header) } else { Vec::new() };
+        let from_in_scope =
+            peer == Peer::Internal && !null && from.iter().any(|address| site.scope.senders.contains(address));
+        Self { null, envelope, envelope_in_scope, from, from_in_scope }
+    }
+
+    fn in_scope(&self) -> bool {
+        self.envelope_in_scope || self.from_in_scope
+    }
+
+    /// The hosted domains that this sender speaks for.
+    fn hosted_domains<'a>(&'a self, site: &'a Site) -> impl Iterator<Item = &'a str> {
+        self.envelope.iter().chain(&self.from).map(Address::domain).filter(|domain| site.hosted.contains(*domain))
+    }
+}
+
+fn direction(site: &Site, case: &Case, peer: Peer, sender: &Sender) -> Direction {
+    let is_hosted = |address: &Address| site.hosted.contains(address.domain());
+    match peer {
+        Peer::Internal => Direction::Outbound,
+        Peer::World => Direction::Inbound,
+        // The relay brings mail for hosted recipients, and hands back that of hosted senders.
+        Peer::Relay => {
+            let for_us =
+                case.envelope.recipients.iter().filter_map(|recipient| Address::parse(recipient)).any(|to| is_hosted(&to));
+            if !for_us && sender.envelope.as_ref().is_some_and(is_hosted) {
+                Direction::Outbound
+            } else {
+                Direction::Inbound
+            }
+        }
+    }
+}
+
+fn decide(site: &Site, case: &Case) -> Verdict {
+    let trusted = site.trust.peer(&case.client);
+    let peer = trusted.unwrap_or(Peer::World);
+    let sender = Sender::of(site, case, peer);
+    let direction = direction(site, case, peer, &sender);
+    let from_relay = peer == Peer::Relay;
+    let forged: HashSet<usize> = positions(case, |field| {
+        (!from_relay && site.markers.reserves(field)) || field.is(headers::ROUTE_FIELD)
+    });
+    let facts = Facts {
+        peer,
+        direction,
+        kind: kind::classify(&site.kind, sender.null, &case.header, &case.body),
+        in_scope: sender.in_scope(),
+        null_sender: sender.null,
+        loop_header: from_relay && site.markers.has_loop_marker(&case.header, sender.hosted_domains(site)),
+        flagged: from_relay && site.markers.is_flagged(&case.header),
+        released: from_relay && site.markers.is_released(&case.header),
+        forged: forged.len(),
+    };
+    let mut verdict = Verdict {
+        disposition: Disposition::Continue,
+        route: if facts.in_scope { Route::Relay } else { Route::Direct },
+        sender_table_route: if sender.envelope_in_scope { Route::Relay } else { Route::Direct },
+        spam: Spam::None,
+        kind: facts.kind,
+        direction,
+        peer,
+        in_scope: facts.in_scope,
+        edits: Vec::new(),
+        reasons: Vec::new(),
+        forged: facts.forged,
+    };
+    if let Some((refusal, why)) = refusal(case, trusted.err()) {
+        verdict.disposition = refusal;
+        verdict.reasons.push(why);
+        return verdict;
+    }
+    let effects = match site.rules.run(&facts, case) {
+        Ok(effects) => effects,
+        Err(failure) => {
+            let text = "Mail policy could not be evaluated; try again later".into();
+            verdict.disposition = Disposition::Tempfail(Reply { code: "451", enhanced: "4.3.0", text });
+            verdict.reasons.push(reason("rules-failed", format!("{}: {}", failure.file.display(), failure.message)));
+            return verdict;
+        }
+    };
+    route(&mut verdict, &effects, &facts, &sender);
+    mark_spam(&mut verdict, &effects, &facts);
+    let spam_flags = positions(case, |field| field.is(SPAM_FLAG_FIELD));
+    also(&mut verdict.reasons, &facts, !spam_flags.is_empty());
+    dispose(&mut verdict, &effects);
+    if matches!(verdict.disposition, Disposition::Continue | Disposition::Quarantine(_)) {
+        let mut removed = forged;
+        removed.extend(spam_flags);
+        if verdict.spam == Spam::Trusted {
+            removed.extend(positions(case, |field| site.markers.is_spam_mark(field)));
+        }
+        removed.extend(&effects.removed);
+        verdict.edits = edits(case, &removed, verdict.spam, effects);
+    }
+    verdict
+}
+
+fn positions(case: &Case, chosen: impl Fn(&crate::case::Field<'_>) -> bool) -> HashSet<usize> {
+    case.header.fields().enumerate().filter(|(_, field)| chosen(field)).map(|(position, _)| position).collect()
+}
+
+/// What makes a message refused whatever the rules would say.
+fn refusal(case: &Case, not_the_relay: Option<NotTheRelay>) -> Option<(Disposition, Reason)> {
+    let client = case.client.address.map(|address| address.to_string()).unwrap_or_else(|| "unknown".into());
+    let (code, enhanced, text, name, why) = match (not_the_relay, case.exceeded) {
+        (Some(NotTheRelay::WithoutTls), _) => (
+            "451",
+            "4.7.0",
+            "Mail from the relay is taken over TLS only; use STARTTLS",
+            "relay-without-tls",
+            format!("{client} is in relay_networks, but its session is not encrypted, so that its markers prove nothing"),
+        ),
+        (Some(NotTheRelay::Certificate), _) => (
+            "451",
+            "4.7.0",
+            "Mail from the relay is taken with its client certificate only",
+            "relay-certificate",
+            format!(
+                "{client} is in relay_networks, but shows {} instead of a certificate of relay.certificates",
+                case.client.certificate.as_deref().unwrap_or("no verified certificate")
+            ),
+        ),
+        (None, Some(Limit::Header)) => (
+            "552",
+            "5.3.4",
+            "The message's header section is too large",
+            "header-limit",
+            "the header section is larger than any mail program makes it".into(),
+        ),
+        (None, Some(Limit::Recipients)) => (
+            "452",
+            "4.5.3",
+            "Too many recipients in one transaction",
+            "recipient-limit",
+            "the message has more recipients than are judged together".into(),
+        ),
+        (None, None) => return None,
+    };
+    let reply = Reply { code, enhanced, text: text.into() };
+    let disposition = if code.starts_with('4') { Disposition::Tempfail(reply) } else { Disposition::Reject(reply) };
+    Some((disposition, reason(name, why)))
+}
+
+fn route(verdict: &mut Verdict, effects: &Effects, facts: &Facts, sender: &Sender) {
+    let handed_back = facts.loop_header || facts.released;
+    // Mail that the relay has dealt with must not go there again, whatever a script says: it would loop.
+    let asked = effects.route.as_ref().filter(|(route, _)| *route == Route::Direct || facts.peer != Peer::Relay);
+    if let Some((route, why)) = asked {
+        verdict.route = *route;
+        verdict.reasons.extend(why.iter().map(|name| by_rule(name, *route)));
+    }
+    if handed_back && verdict.route == Route::Relay {
+        verdict.route = Route::Direct;
+        let name = if facts.released { "released" } else { "loop-header" };
+        verdict.reasons.push(by_rule(name, Route::Direct));
+    }
+    if verdict.reasons.is_empty() {
+        let who = sender.envelope.as_ref().map(Address::full).unwrap_or_else(|| "the null sender".into());
+        verdict.reasons.push(if sender.envelope_in_scope {
+            reason("in-scope", format!("{who} is in scope: external recipients go to the relay"))
+        } else if sender.from_in_scope {
+            reason("from-in-scope", format!("the envelope sender {who} is not in scope, but the From field is"))
+        } else if facts.direction == Direction::Outbound {
+            reason("out-of-scope", format!("{who} is not in scope: the mail server routes as it always did"))
+        } else {
+            reason("inbound", "mail from outside: the mail server routes as it always did".into())
+        });
+    }
+}
+
+/// The reason that a script gave for a route, with the text that goes with the provider's own.
+fn by_rule(name: &str, route: Route) -> Reason {
+    let text = match name {
+        "released" => "the relay says that it was released from the quarantine".into(),
+        "loop-header" => "the relay says that it has been through the relay".into(),
+        "null-sender" => "the envelope sender is null, as in bounces".into(),
+        "calendaring" => "it is a meeting request or response".into(),
+        "automatic-reply" => "it is an automatic reply".into(),
+        other => format!("a rule of the policy says {}: {other}", route.name()),
+    };
+    reason(name, text)
+}
+
+fn mark_spam(verdict: &mut Verdict, effects: &Effects, facts: &Facts) {
+    verdict.spam = match effects.junk {
+        _ if facts.released => Spam::Trusted,
+        Some(false) => Spam::Trusted,
+        Some(true) => Spam::Flagged,
+        None => Spam::None,
+    };
+}
+
+/// What else happened to the message.
+fn also(reasons: &mut Vec<Reason>, facts: &Facts, spam_flag_removed: bool) {
+    if facts.flagged {
+        reasons.push(reason("flagged", "the relay marked it as spam".into()));
+    }
+    if facts.forged > 0 {
+        let fields = if facts.forged == 1 { "marker field" } else { "marker fields" };
+        let text = format!("{} {fields} removed: only the relay may set such fields", facts.forged);
+        reasons.push(reason("forged-header", text));
+    }
+    if spam_flag_removed {
+        reasons.push(reason("spam-flag-removed", "it came with an X-Spam-Flag, which is never believed".into()));
+    }
+}
+
+fn dispose(verdict: &mut Verdict, effects: &Effects) {
+    let (disposition, why) = match &effects.action {
+        None => return,
+        Some(Action::Discard) => (Disposition::Discard, reason("rule-discard", "a rule discards it".into())),
+        Some(Action::Quarantine) => {
+            let text = "held by a rule of conbool-milter";
+            (Disposition::Quarantine(text.into()), reason("rule-quarantine", "a rule holds it in quarantine".into()))
+        }
+        Some(Action::Reject(text)) => {
+            let text = one_line(text);
+            let why = reason("rule-reject", format!("a rule rejects it: {text}"));
+            (Disposition::Reject(Reply { code: "550", enhanced: "5.7.1", text }), why)
+        }
+    };
+    verdict.disposition = disposition;
+    verdict.reasons.insert(0, why);
+}
+
+/// A script's text as a line of an SMTP reply.
+fn one_line(text: &str) -> String {
+    const MAX_REPLY_TEXT: usize = 400;
+    let words: Vec<&str> = text.split(|character: char| character.is_whitespace() || character.is_control()).collect();
+    let mut line = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    line.truncate(line.floor_char_boundary(MAX_REPLY_TEXT));
+    if line.is_empty() { "Rejected by policy".into() } else { line }
+}
+
+fn edits(case: &Case, removed: &HashSet<usize>, spam: Spam, effects: Effects) -> Vec<HeaderEdit> {
+    let mut edits = headers::removals(&case.header, removed);
+    edits.extend(effects.added.into_iter().map(|(name, value, last)| {
+        if last { HeaderEdit::Add { name, value } } else { HeaderEdit::Insert { name, value } }
+    }));
+    if spam == Spam::Flagged {
+        edits.push(HeaderEdit::Add { name: SPAM_FLAG_FIELD.into(), value: "YES".into() });
+    }
+    edits
+}
+
+fn reason(name: &str, text: String) -> Reason {
+    Reason { name: name.to_string().into(), text }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::case::{Client, HeaderSection};
+use crate::headers::{Marker, Markers};
+use crate::rules::{Rules, Script};
+use crate::scope::{Scope, Senders};
+use crate::trust::Trust;
+
+const POLICY: &str = include_str!("../../sieve/conbool/policy.sieve");
+
+fn site_with(senders: Senders, site_script: &str) -> Site {
+    let marker = |name: &str, value: &str| Some(Marker { name: name.into(), value: value.into() });
+    let scripts = [POLICY, site_script].map(|text| Script { file: "test.sieve".into(), text: text.into() });
+    Site {
+        hosted: ["customer.test", "second.test"].map(String::from).into(),
+        trust: Trust {
+            relay_networks: vec!["192.0.2.0/24".parse().unwrap()],
+            relay_certificates: Vec::new(),
+            internal_networks: vec!["10.0.0.0/8".parse().unwrap()],
+        },
+        scope: Scope { senders, from_field: true },
+        kind: kind::Settings::default(),
+        markers: Markers {
+            reserved: vec!["X-Conbool-".into()],
+            loop_marker: marker("X-Conbool-{domain}", "true"),
+            flagged: marker("X-Conbool-Flag", "YES"),
+            released: marker("X-Conbool-Released", "yes"),
+            spam_marks: vec!["X-Spam-Status".into()],
+        },
+        rules: Rules::compile(&scripts, HashMap::new()).unwrap(),
+    }
+}
+
+fn site() -> Site {
+    site_with(Senders::All(["customer.test", "second.test"].map(String::from).into()), "")
+}
+
+fn list_site() -> Site {
+    site_with(Senders::List(["alice@customer.test".to_string()].into()), "")
+}
+
+const RELAY: (&str, bool) = ("192.0.2.10", true);
+const INTERNAL: (&str, bool) = ("10.1.1.1", false);
+const WORLD: (&str, bool) = ("198.51.100.9", true);
+
+fn case((address, tls): (&str, bool), sender: &str, recipients: &[&str], fields: &[(&str, &str)]) -> Case {
+    let mut header = HeaderSection::default();
+    for (name, value) in fields {
+        header.push(name.as_bytes(), value.as_bytes()).unwrap();
+    }
+    let mut case = Case { header, ..Case::default() };
+    case.client = Client {
+        address: Some(address.parse().unwrap()),
+        tls_version: tls.then(|| "TLSv1.3".into()),
+        ..Client::default()
+    };
+    case.envelope.sender = sender.into();
+    case.envelope.recipients = recipients.iter().map(ToString::to_string).collect();
+    case.body.complete = true;
+    case
+}
+
+/// Route, whether the sender table alone would do, and the names of the reasons.
+fn routed(site: &Site, case: &Case) -> (Route, Route, Vec<String>) {
+    let verdict = judge(site, case);
+    let reasons = verdict.reasons.iter().map(|reason| reason.name.to_string()).collect();
+    (verdict.route, verdict.sender_table_route, reasons)
+}
+
+fn reasons(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn mail_of_a_sender_in_scope_goes_to_the_relay_without_a_mark() {
+    let case = case(INTERNAL, "alice@customer.test", &["bob@remote.test"], &[]);
+    assert_eq!(routed(&site(), &case), (Route::Relay, Route::Relay, reasons(&["in-scope"])));
+}
+
+#[test]
+fn a_from_field_in_scope_brings_a_message_to_the_relay_by_a_mark() {
+    let case = case(INTERNAL, "bounces@lists.test", &["bob@remote.test"], &[("From", " alice@customer.test")]);
+    assert_eq!(routed(&site(), &case), (Route::Relay, Route::Direct, reasons(&["from-in-scope"])));
+    let mut site = site();
+    site.scope.from_field = false;
+    assert_eq!(routed(&site, &case), (Route::Direct, Route::Direct, reasons(&["out-of-scope"])));
+}
+
+#[test]
+fn a_from_field_in_scope_from_the_world_changes_nothing() {
+    let case = case(WORLD, "bounces@lists.test", &["bob@customer.test"], &[("From", " alice@customer.test")]);
+    assert_eq!(routed(&site(), &case), (Route::Direct, Route::Direct, reasons(&["inbound"])));
+}
+
+#[test]
+fn a_sender_out_of_scope_keeps_its_routing() {
+    let case = case(INTERNAL, "bob@customer.test", &["bob@remote.test"], &[("From", " bob@customer.test")]);
+    assert_eq!(routed(&list_site(), &case), (Route::Direct, Route::Direct, reasons(&["out-of-scope"])));
+}
+
+#[test]
+fn the_null_sender_is_exempt_whatever_from_says() {
+    for sender in ["", "<>"] {
+        let case = case(INTERNAL, sender, &["bob@remote.test"], &[("From", " alice@customer.test")]);
+        assert_eq!(routed(&site(), &case), (Route::Direct, Route::Direct, reasons(&["null-sender"])));
+    }
+}
+
+#[test]
+fn mail_handed_back_by_the_relay_goes_direct_by_a_mark() {
+    let marker = [("X-Conbool-customer-test", " true")];
+    let case = case(RELAY, "alice@customer.test", &["bob@remote.test"], &marker);
+    assert_eq!(routed(&site(), &case), (Route::Direct, Route::Relay, reasons(&["loop-header"])));
+    assert_eq!(judge(&site(), &case).direction, Direction::Outbound);
+    assert_eq!(judge(&site(), &case).edits, []);
+}
+
+#[test]
+fn a_loop_header_of_another_domain_exempts_nothing() {
+    for name in ["X-Conbool-second-test", "X-Conbool-remote-test"] {
+        let case = case(RELAY, "alice@customer.test", &["bob@remote.test"], &[(name, " true")]);
+        assert_eq!(routed(&site(), &case), (Route::Relay, Route::Relay, reasons(&["in-scope"])));
+    }
+}
+
+#[test]
+fn forged_markers_change_nothing_and_are_removed() {
+    let fields =
+        [("X-Conbool-customer-test", " true"), ("X-Conbool-Released", " yes"), ("x-conbool-released", " yes")];
+    for peer in [INTERNAL, WORLD] {
+        let verdict = judge(&site(), &case(peer, "alice@customer.test", &["bob@remote.test"], &fields));
+        assert_eq!((verdict.route, verdict.spam, verdict.forged), (Route::Relay, Spam::None, 3));
+        let delete = |name: &str, index| HeaderEdit::Delete { name: name.into(), index };
+        let expected =
+            [delete("x-conbool-released", 2), delete("X-Conbool-Released", 1), delete("X-Conbool-customer-test", 1)];
+        assert_eq!(verdict.edits, expected);
+    }
+}
+
+#[test]
+fn the_route_field_is_never_a_clients_to_set() {
+    let verdict = judge(&site(), &case(RELAY, "x@remote.test", &["a@customer.test"], &[("X-Conbool-Route", " direct")]));
+    assert_eq!(verdict.edits, [HeaderEdit::Delete { name: "X-Conbool-Route".into(), index: 1 }]);
+}
+
+#[test]
+fn spam_from_the_relay_gets_exactly_one_flag() {
+    let fields = [("X-Spam-Flag", " NO"), ("X-Conbool-Flag", " YES"), ("x-spam-flag", " YES")];
+    let verdict = judge(&site(), &case(RELAY, "x@remote.test", &["alice@customer.test"], &fields));
+    assert_eq!(verdict.spam, Spam::Flagged);
+    assert_eq!(
+        verdict.edits,
+        [
+            HeaderEdit::Delete { name: "x-spam-flag".into(), index: 2 },
+            HeaderEdit::Delete { name: "X-Spam-Flag".into(), index: 1 },
+            HeaderEdit::Add { name: "X-Spam-Flag".into(), value: "YES".into() },
+        ]
+    );
+}
+
+#[test]
+fn a_released_message_has_no_spam_mark_at_all() {
+    let fields =
+        [("X-Spam-Flag", " YES"), ("X-Spam-Status", " Yes"), ("X-Conbool-Flag", " YES"), ("X-Conbool-Released", " yes")];
+    let verdict = judge(&site(), &case(RELAY, "x@remote.test", &["alice@customer.test"], &fields));
+    assert_eq!((verdict.spam, verdict.route), (Spam::Trusted, Route::Direct));
+    assert_eq!(verdict.edits.len(), 2);
+    assert!(verdict.edits.iter().all(|edit| matches!(edit, HeaderEdit::Delete { .. })));
+    assert_eq!(verdict.reasons[0].name, "released");
+}
+
+#[test]
+fn a_spam_flag_from_anybody_is_removed() {
+    let verdict = judge(&site(), &case(WORLD, "x@remote.test", &["alice@customer.test"], &[("X-Spam-Flag", " NO")]));
+    assert_eq!(verdict.edits, [HeaderEdit::Delete { name: "X-Spam-Flag".into(), index: 1 }]);
+}
+
+#[test]
+fn the_relay_without_tls_is_refused_for_now() {
+    let verdict = judge(&site(), &case(("192.0.2.10", false), "x@remote.test", &["alice@customer.test"], &[]));
+    assert_eq!(verdict.disposition.name(), "tempfail");
+    assert_eq!((verdict.peer, verdict.reasons[0].name.as_ref()), (Peer::World, "relay-without-tls"));
+}
+
+#[test]
+fn no_script_can_send_handed_back_mail_to_the_relay_again() {
+    let script = "require \"imap4flags\"; removeflag [\"direct:loop-header\", \"direct:released\"]; addflag \"relay\";";
+    let site = site_with(Senders::All(["customer.test".to_string()].into()), script);
+    for marker in ["X-Conbool-customer-test", "X-Conbool-Released"] {
+        let value = if marker.ends_with("Released") { " yes" } else { " true" };
+        let case = case(RELAY, "alice@customer.test", &["bob@remote.test"], &[(marker, value)]);
+        assert_eq!(judge(&site, &case).route, Route::Direct, "{marker}");
+    }
+}
+
+#[test]
+fn a_rule_can_send_other_mail_to_the_relay() {
+    let script = "require \"imap4flags\"; addflag \"relay:archive\";";
+    let site = site_with(Senders::List(["alice@customer.test".to_string()].into()), script);
+    let case = case(INTERNAL, "bob@customer.test", &["x@remote.test"], &[]);
+    assert_eq!(routed(&site, &case), (Route::Relay, Route::Direct, reasons(&["archive"])));
+}
+
+#[test]
+fn a_failing_rule_is_a_temporary_failure() {
+    let script = "require \"ihave\"; error \"directory away\";";
+    let site = site_with(Senders::All(["customer.test".to_string()].into()), script);
+    let verdict = judge(&site, &case(INTERNAL, "alice@customer.test", &["x@remote.test"], &[]));
+    assert_eq!((verdict.disposition.name(), verdict.reasons[0].name.as_ref()), ("tempfail", "rules-failed"));
+    assert!(verdict.reasons[0].text.contains("directory away"));
+}
+
+#[test]
+fn rules_reject_discard_and_hold() {
+    for (script, disposition) in [
+        ("require \"reject\"; reject \"No\r\n mail\r\nplease\";", "reject"),
+        ("discard;", "discard"),
+        ("require \"fileinto\"; fileinto \"Quarantine\";", "quarantine"),
+    ] {
+        let site = site_with(Senders::All(["customer.test".to_string()].into()), script);
+        let verdict = judge(&site, &case(INTERNAL, "alice@customer.test", &["x@remote.test"], &[]));
+        assert_eq!(verdict.disposition.name(), disposition);
+        if let Disposition::Reject(reply) = verdict.disposition {
+            assert_eq!(reply.text, "No mail please");
+        }
+    }
+}
+
+#[test]
+fn a_panic_is_a_temporary_failure_of_one_message() {
+    let verdict = guarded(|| panic!("on purpose"));
+    assert_eq!((verdict.disposition.name(), verdict.reasons[0].name.as_ref()), ("tempfail", "internal-error"));
+}
+
+#[test]
+fn an_oversized_header_section_is_refused() {
+    let mut case = case(INTERNAL, "alice@customer.test", &["x@remote.test"], &[]);
+    case.exceeded = Some(Limit::Header);
+    assert_eq!(judge(&site(), &case).disposition.name(), "reject");
+}
+
+proptest! {
+    /// Whatever a client that is not the relay writes, its message of a sender in scope is not let past the relay,
+    /// unless it is what the provider exempts.
+    #[test]
+    fn nobody_but_the_relay_can_talk_a_message_past_it(
+        fields in proptest::collection::vec(("[ -9;-~]{1,20}", "(?s).{0,80}"), 0..12),
+        marker in proptest::sample::select(vec!["X-Conbool-customer-test", "X-Conbool-Released", "X-Conbool-Route", "x-conbool-flag"]),
+        value in "(true|yes|YES|direct|(?s).{0,12})",
+        world in any::<bool>(),
+        body in proptest::collection::vec(any::<u8>(), 0..400),
+    ) {
+        let mut all: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        all.push((marker, &value));
+        let mut case = case(if world { WORLD } else { INTERNAL }, "alice@customer.test", &["bob@remote.test"], &all);
+        case.body.bytes = body;
+        let verdict = judge(&site(), &case);
+        prop_assert_eq!(verdict.disposition.name(), "continue");
+        prop_assert!(verdict.route == Route::Relay || verdict.kind == Kind::Calendaring);
+        prop_assert!(verdict.forged >= 1);
+        prop_assert!(verdict.spam != Spam::Trusted);
+    }
+}

@@ -1,0 +1,133 @@
+//! The milter door: milter protocol in, [`Case`](crate::case::Case); [`Verdict`], milter actions out. It only
+//! translates.
+//!
+//! Protocol version 6 (libmilter's mfdef.h; Postfix MILTER_README), on indymilter. Whatever needs no answer is
+//! negotiated away. The body is refused with SKIP as soon as it cannot matter.
+
+mod render;
+mod session;
+mod stream;
+
+use std::ffi::CString;
+use std::sync::Arc;
+
+use indymilter::{Actions, Callbacks, Context, EomContext, MacroStage, NegotiateContext, ProtoOpts, Status};
+
+use crate::case::Case;
+use crate::judge;
+use crate::site::Site;
+use crate::telemetry;
+use crate::verdict::Verdict;
+
+pub use session::Session;
+pub use stream::{MilterStream, Socket};
+
+/// The pipeline that the door hands cases to; [`judge::judge`] but for tests.
+pub type Judge = fn(&Site, &Case) -> Verdict;
+
+/// The header edits that the daemon cannot do without.
+const NEEDED_ACTIONS: Actions = Actions::ADD_HEADER.union(Actions::CHANGE_HEADER);
+
+/// What is asked of the mail server if it can do it: no replies where none is needed, header values with their leading
+/// space, and SKIP.
+const WANTED_OPTIONS: ProtoOpts = ProtoOpts::NOREPLY_CONNECT
+    .union(ProtoOpts::NOREPLY_MAIL)
+    .union(ProtoOpts::NOREPLY_RCPT)
+    .union(ProtoOpts::NOREPLY_HEADER)
+    .union(ProtoOpts::LEADING_SPACE)
+    .union(ProtoOpts::SKIP);
+
+/// The macros asked for (SMFIR_SETSYMLIST), at the stage where they exist: TLS and login at MAIL, where Postfix knows
+/// them; the queue id at DATA, the first stage at which it always has one. Later stages repeat their macros before
+/// every header field and body chunk, so that nothing real is asked for there; an empty list would mean the default.
+const MACROS: &[(MacroStage, &str)] = &[
+    (MacroStage::Connect, NO_MACRO),
+    (MacroStage::Helo, NO_MACRO),
+    (MacroStage::Mail, "i {tls_version} {cert_subject} {auth_authen} {daemon_addr} {daemon_port}"),
+    (MacroStage::Rcpt, NO_MACRO),
+    (MacroStage::Data, "i"),
+    (MacroStage::Eoh, NO_MACRO),
+    (MacroStage::Eom, NO_MACRO),
+];
+
+const NO_MACRO: &str = "{conbool_none}";
+
+/// The callbacks for indymilter: one [`Session`] for each connection of the mail server.
+pub fn callbacks(site: Arc<Site>, judge: Judge) -> Callbacks<Session> {
+    let body_site = site.clone();
+    Callbacks::new()
+        .on_negotiate(|context, actions, options| {
+            let status = negotiate(context, actions, options);
+            Box::pin(async move { status })
+        })
+        .on_connect(|context, _hostname, socket| {
+            let status = session(context).connect(&socket);
+            Box::pin(async move { status })
+        })
+        .on_mail(|context, arguments| {
+            let Context { data, macros, .. } = context;
+            let status = data.get_or_insert_default().mail(&arguments, macros);
+            Box::pin(async move { status })
+        })
+        .on_rcpt(|context, arguments| {
+            let status = session(context).rcpt(&arguments);
+            Box::pin(async move { status })
+        })
+        .on_header(|context, name, value| {
+            let status = session(context).header(name.as_bytes(), value.as_bytes());
+            Box::pin(async move { status })
+        })
+        .on_body(move |context, chunk| {
+            let status = session(context).body(&body_site, &chunk);
+            Box::pin(async move { status })
+        })
+        .on_eom(move |context| {
+            let site = site.clone();
+            Box::pin(async move { end_of_message(&site, judge, context).await })
+        })
+        .on_abort(|context| {
+            session(context).abort();
+            Box::pin(async { Status::Continue })
+        })
+}
+
+fn session(context: &mut Context<Session>) -> &mut Session {
+    context.data.get_or_insert_default()
+}
+
+fn negotiate(context: &mut NegotiateContext<Session>, actions: Actions, options: ProtoOpts) -> Status {
+    if !actions.contains(NEEDED_ACTIONS) {
+        telemetry::unusable_mail_server("it does not let milters add and change header fields");
+        // Ends the session; the mail server does as its default_action says.
+        return Status::Reject;
+    }
+    context.requested_actions = NEEDED_ACTIONS | (actions & Actions::QUARANTINE);
+    // indymilter has put in the stages without a callback; an old mail server may not know them all.
+    context.requested_opts = (context.requested_opts | WANTED_OPTIONS) & options;
+    for (stage, names) in MACROS {
+        if let Ok(names) = CString::new(*names) {
+            context.requested_macros.insert(*stage, names);
+        }
+    }
+    context.data.get_or_insert_default().negotiated(context.requested_opts, context.requested_actions);
+    Status::Continue
+}
+
+async fn end_of_message(site: &Site, judge: Judge, context: &mut EomContext<Session>) -> Status {
+    let Some(session) = &mut context.data else { return Status::Tempfail };
+    let Some(message) = session.end_of_message(&context.macros) else { return Status::Tempfail };
+    let started = std::time::Instant::now();
+    let verdict = judge::guarded(|| judge(site, &message.case));
+    let elapsed = started.elapsed();
+    let rendering = render::Rendering { leading_space: session.leading_space(), can_quarantine: session.can_quarantine() };
+    let status = rendering.carry_out(&verdict, &context.actions, &mut context.reply).await;
+    telemetry::message_judged(&telemetry::Judged {
+        queue_id: &message.queue_id,
+        message_id: message.message_id().as_deref(),
+        envelope: &message.case.envelope,
+        client: &message.case.client,
+        verdict: &verdict,
+        elapsed,
+    });
+    status
+}

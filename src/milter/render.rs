@@ -1,0 +1,86 @@
+//! A verdict as milter actions and the final reply.
+
+use std::ffi::CString;
+
+use indymilter::{ActionError, ContextActions, EomActions, SetErrorReply, SmtpReply, Status};
+
+use crate::headers::ROUTE_FIELD;
+use crate::verdict::{Disposition, HeaderEdit, Reply, Verdict};
+
+/// What was agreed with the mail server about how to say things.
+#[derive(Debug, Clone, Copy)]
+pub struct Rendering {
+    /// Header values carry their leading space.
+    pub leading_space: bool,
+    /// The mail server can hold messages.
+    pub can_quarantine: bool,
+}
+
+impl Rendering {
+    /// Sends the edits, and returns the reply that ends the message.
+    pub async fn carry_out(self, verdict: &Verdict, actions: &EomActions, reply: &mut SmtpReply) -> Status {
+        match &verdict.disposition {
+            Disposition::Tempfail(text) => refuse(reply, text, Status::Tempfail),
+            Disposition::Reject(text) => refuse(reply, text, Status::Reject),
+            Disposition::Discard => Status::Discard,
+            Disposition::Quarantine(_) if !self.can_quarantine => {
+                let text = Reply { code: "451", enhanced: "4.3.5", text: "The mail server cannot quarantine".into() };
+                refuse(reply, &text, Status::Tempfail)
+            }
+            Disposition::Continue | Disposition::Quarantine(_) => {
+                // A message whose edits did not all arrive must not go on.
+                match self.edit(verdict, actions).await {
+                    Ok(()) => Status::Continue,
+                    Err(_) => Status::Tempfail,
+                }
+            }
+        }
+    }
+
+    async fn edit(self, verdict: &Verdict, actions: &EomActions) -> Result<(), ActionError> {
+        for edit in route_mark(verdict).iter().chain(&verdict.edits) {
+            match edit {
+                HeaderEdit::Delete { name, index } => {
+                    let index = i32::try_from(*index).unwrap_or(i32::MAX);
+                    actions.change_header(text(name), index, None::<CString>).await?;
+                }
+                HeaderEdit::Add { name, value } => actions.add_header(text(name), self.value(value)).await?,
+                HeaderEdit::Insert { name, value } => actions.insert_header(0, text(name), self.value(value)).await?,
+            }
+        }
+        if let Disposition::Quarantine(why) = &verdict.disposition {
+            actions.quarantine(text(why)).await?;
+        }
+        Ok(())
+    }
+
+    fn value(self, value: &str) -> CString {
+        if self.leading_space { text(&format!(" {value}")) } else { text(value) }
+    }
+}
+
+/// The field that makes Postfix's `milter_header_checks` route a message other than its sender table would. Postfix
+/// acts on it when it is inserted; deleting it in the same breath keeps it out of the message. It is inserted before
+/// any field of that name that came with the message, so that the deletion always hits ours.
+fn route_mark(verdict: &Verdict) -> Vec<HeaderEdit> {
+    if verdict.route == verdict.sender_table_route {
+        return Vec::new();
+    }
+    vec![
+        HeaderEdit::Insert { name: ROUTE_FIELD.into(), value: verdict.route.name().into() },
+        HeaderEdit::Delete { name: ROUTE_FIELD.into(), index: 1 },
+    ]
+}
+
+fn refuse(reply: &mut SmtpReply, text: &Reply, status: Status) -> Status {
+    // A % is no directive to Postfix, but libmilter's smfi_setreply() wants it doubled and Sendmail expands it.
+    let line = self::text(&text.text.replace('%', "%%"));
+    // Without a text of ours the mail server says 451 4.7.1 or 550 5.7.1, which is right too.
+    let _ = reply.set_error_reply(text.code, Some(text.enhanced), [line]);
+    status
+}
+
+/// Text for the protocol, in which NUL ends a string.
+fn text(text: &str) -> CString {
+    CString::new(text.replace('\0', "")).unwrap_or_default()
+}

@@ -1,0 +1,153 @@
+//! One milter connection: collects what the mail server says into a [`Case`].
+
+use std::ffi::{CStr, CString};
+
+use indymilter::{Actions, Macros, ProtoOpts, SocketInfo, Status};
+
+use crate::case::{Case, Client, Limit};
+use crate::judge;
+use crate::site::Site;
+
+/// Most recipients that one transaction is judged with; Postfix takes 1000 (`smtpd_recipient_limit`).
+const MAX_RECIPIENTS: usize = 50_000;
+
+/// The state of one connection: the SMTP client, and the transaction under way.
+#[derive(Debug, Default)]
+pub struct Session {
+    options: ProtoOpts,
+    actions: Actions,
+    client: Client,
+    message: Option<Message>,
+}
+
+/// The transaction under way.
+#[derive(Debug, Default)]
+pub struct Message {
+    /// What has been received.
+    pub case: Case,
+    /// The mail server's queue id; empty if it has not told.
+    pub queue_id: String,
+    body_skipped: bool,
+}
+
+impl Message {
+    /// The value of the first Message-ID field.
+    pub fn message_id(&self) -> Option<String> {
+        let field = self.case.header.named("Message-ID").next()?;
+        Some(String::from_utf8_lossy(field.value.trim_ascii()).into_owned())
+    }
+}
+
+impl Session {
+    /// Remembers what was agreed.
+    pub fn negotiated(&mut self, options: ProtoOpts, actions: Actions) {
+        self.options = options;
+        self.actions = actions;
+    }
+
+    /// Whether header values carry their leading space (SMFIP_HDR_LEADSPC).
+    pub fn leading_space(&self) -> bool {
+        self.options.contains(ProtoOpts::LEADING_SPACE)
+    }
+
+    /// Whether the mail server lets us quarantine.
+    pub fn can_quarantine(&self) -> bool {
+        self.actions.contains(Actions::QUARANTINE)
+    }
+
+    fn answer(&self, no_reply: ProtoOpts) -> Status {
+        if self.options.contains(no_reply) { Status::Noreply } else { Status::Continue }
+    }
+
+    /// A new SMTP client.
+    pub fn connect(&mut self, socket: &SocketInfo) -> Status {
+        let address = match socket {
+            SocketInfo::Inet(address) => Some(address.ip()),
+            _ => None,
+        };
+        self.client = Client { address, ..Client::default() };
+        self.message = None;
+        self.answer(ProtoOpts::NOREPLY_CONNECT)
+    }
+
+    /// MAIL: a new transaction. TLS and login may have changed since the last one; their macros are gone later.
+    pub fn mail(&mut self, arguments: &[CString], macros: &Macros) -> Status {
+        let text = |name: &CStr| {
+            let value = macros.get(name).map(|value| value.to_string_lossy().into_owned());
+            value.filter(|value| !value.is_empty())
+        };
+        self.client = Client {
+            address: self.client.address,
+            tls_version: text(c"{tls_version}"),
+            certificate: text(c"{cert_subject}"),
+            authenticated: text(c"{auth_authen}"),
+            listener: text(c"{daemon_addr}").map(|address| match text(c"{daemon_port}") {
+                Some(port) => format!("{address}:{port}"),
+                None => address,
+            }),
+        };
+        let mut message = Message::default();
+        message.case.client = self.client.clone();
+        message.case.envelope.sender = path(arguments);
+        message.queue_id = text(c"i").unwrap_or_default();
+        self.message = Some(message);
+        self.answer(ProtoOpts::NOREPLY_MAIL)
+    }
+
+    /// RCPT: one more recipient.
+    pub fn rcpt(&mut self, arguments: &[CString]) -> Status {
+        if let Some(Message { case, .. }) = &mut self.message {
+            if case.envelope.recipients.len() < MAX_RECIPIENTS {
+                case.envelope.recipients.push(path(arguments));
+            } else {
+                case.exceeded = Some(Limit::Recipients);
+            }
+        }
+        self.answer(ProtoOpts::NOREPLY_RCPT)
+    }
+
+    /// One header field.
+    pub fn header(&mut self, name: &[u8], value: &[u8]) -> Status {
+        if let Some(Message { case, .. }) = &mut self.message
+            && let Err(limit) = case.header.push(name, value)
+        {
+            case.exceeded = Some(limit);
+        }
+        self.answer(ProtoOpts::NOREPLY_HEADER)
+    }
+
+    /// A part of the body: asks for more, or has the mail server skip the rest.
+    pub fn body(&mut self, site: &Site, chunk: &[u8]) -> Status {
+        if let Some(message) = &mut self.message
+            && !message.body_skipped
+        {
+            message.body_skipped = !judge::take_body(site, &mut message.case, chunk);
+            if message.body_skipped && self.options.contains(ProtoOpts::SKIP) {
+                return Status::Skip;
+            }
+        }
+        Status::Continue
+    }
+
+    /// End of message: gives the collected message away. `None` if there was no MAIL before it.
+    pub fn end_of_message(&mut self, macros: &Macros) -> Option<Message> {
+        let mut message = self.message.take()?;
+        message.case.body.complete = !message.body_skipped;
+        if let Some(queue_id) = macros.get(c"i") {
+            message.queue_id = queue_id.to_string_lossy().into_owned();
+        }
+        Some(message)
+    }
+
+    /// The transaction is over without a message.
+    pub fn abort(&mut self) {
+        self.message = None;
+    }
+}
+
+/// The path of a MAIL or RCPT command, without its angle brackets.
+fn path(arguments: &[CString]) -> String {
+    let path = arguments.first().map(|argument| argument.to_string_lossy()).unwrap_or_default();
+    let path = path.trim();
+    path.strip_prefix('<').and_then(|path| path.strip_suffix('>')).unwrap_or(path).to_string()
+}

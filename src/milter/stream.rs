@@ -1,0 +1,106 @@
+//! The stream that milter sessions run on: answers leave as one write, and TCP does not wait.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connected socket of either family.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// Unix domain.
+    Unix(UnixStream),
+}
+
+/// A connection of the mail server, with a guard that is dropped with it.
+///
+/// What is written is kept until the session reads again, when it has said all it has to say: the answers to an end of
+/// message are several small writes, and Nagle's algorithm (RFC 896) together with delayed acknowledgements (RFC 1122,
+/// 4.2.3.2) would stall each of them over TCP by 40 ms.
+#[derive(Debug)]
+pub struct MilterStream<G> {
+    socket: Socket,
+    pending: Vec<u8>,
+    written: usize,
+    acknowledge: bool,
+    _guard: G,
+}
+
+/// Pending output is written early beyond this, so that a message with very many edits takes no memory.
+const MAX_PENDING: usize = 64 << 10;
+
+impl<G> MilterStream<G> {
+    /// Wraps a connected socket.
+    pub fn new(socket: Socket, guard: G) -> Self {
+        if let Socket::Tcp(stream) = &socket {
+            // Where it fails, here and below, the session is slower, not wrong.
+            let _ = stream.set_nodelay(true);
+        }
+        Self { socket, pending: Vec::new(), written: 0, acknowledge: true, _guard: guard }
+    }
+
+    fn poll_pending(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.pending.len() {
+            let rest = &self.pending[self.written..];
+            let written = ready!(match &mut self.socket {
+                Socket::Tcp(stream) => Pin::new(stream).poll_write(context, rest),
+                Socket::Unix(stream) => Pin::new(stream).poll_write(context, rest),
+            })?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += written;
+            self.acknowledge = true;
+        }
+        self.pending.clear();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<G: Unpin> AsyncRead for MilterStream<G> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let stream = self.get_mut();
+        ready!(stream.poll_pending(context))?;
+        match &mut stream.socket {
+            Socket::Tcp(socket) => {
+                // The kernel goes back to delaying acknowledgements by itself (tcp(7), TCP_QUICKACK): asked again
+                // after each answer, when the mail server has small things to say.
+                if std::mem::take(&mut stream.acknowledge) {
+                    let _ = SockRef::from(&*socket).set_tcp_quickack(true);
+                }
+                Pin::new(socket).poll_read(context, buffer)
+            }
+            Socket::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
+        }
+    }
+}
+
+impl<G: Unpin> AsyncWrite for MilterStream<G> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let stream = self.get_mut();
+        if stream.pending.len() >= MAX_PENDING {
+            ready!(stream.poll_pending(context))?;
+        }
+        stream.pending.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = self.get_mut();
+        ready!(stream.poll_pending(context))?;
+        match &mut stream.socket {
+            Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(context),
+            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(context),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Accepting connections, and handing each to the worker with the fewest.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+
+use super::Listener;
+use super::listen::SocketFile;
+use super::worker::{Accepted, Handle};
+use crate::telemetry;
+
+/// A listener on this runtime.
+#[derive(Debug)]
+pub enum Acceptor {
+    /// TCP.
+    Tcp(TcpListener),
+    /// Unix domain.
+    Unix(UnixListener),
+}
+
+/// Moves a listener to this runtime; the file of a unix socket is to be kept for as long.
+///
+/// # Errors
+/// When the runtime does not take it.
+pub fn prepare(listener: Listener) -> io::Result<(Acceptor, Option<SocketFile>)> {
+    Ok(match listener {
+        Listener::Tcp(listener) => {
+            listener.set_nonblocking(true)?;
+            (Acceptor::Tcp(TcpListener::from_std(listener)?), None)
+        }
+        Listener::Unix(listener, file) => {
+            listener.set_nonblocking(true)?;
+            (Acceptor::Unix(UnixListener::from_std(listener)?), Some(file))
+        }
+    })
+}
+
+impl Acceptor {
+    async fn accept(&self) -> io::Result<Accepted> {
+        Ok(match self {
+            Self::Tcp(listener) => Accepted::Tcp(listener.accept().await?.0.into_std()?),
+            Self::Unix(listener) => Accepted::Unix(listener.accept().await?.0.into_std()?),
+        })
+    }
+}
+
+/// Wait after a first failure to accept, and the longest wait.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Accepts for ever. At the connection limit new ones wait in the socket's backlog; after an error (out of file
+/// descriptors, say) it tries again, ever more slowly.
+pub async fn accept_for_ever(listener: Acceptor, connections: Arc<Semaphore>, workers: Arc<[Handle]>) {
+    let mut wait = BACK_OFF.0;
+    // The semaphore is never closed.
+    while let Ok(permit) = connections.clone().acquire_owned().await {
+        match listener.accept().await {
+            Ok(stream) => {
+                wait = BACK_OFF.0;
+                if let Some(worker) = workers.iter().min_by_key(|worker| worker.load()) {
+                    worker.hand_over(stream, permit);
+                }
+                if connections.available_permits() == 0 {
+                    telemetry::connection_limit_reached();
+                }
+            }
+            Err(error) => {
+                drop(permit);
+                telemetry::accept_failed(&error, wait);
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(BACK_OFF.1);
+            }
+        }
+    }
+}

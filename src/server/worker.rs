@@ -1,0 +1,130 @@
+//! A worker thread: a current-thread runtime that serves the connections it is given.
+
+use std::future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use crate::milter::{self, Judge, MilterStream, Socket};
+use crate::site::Site;
+
+/// A connection on its way from the accepting thread.
+#[derive(Debug)]
+pub enum Accepted {
+    /// TCP.
+    Tcp(std::net::TcpStream),
+    /// Unix domain.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// What the accepting thread knows of a worker.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    connections: mpsc::UnboundedSender<(Accepted, Guard)>,
+    load: Arc<AtomicUsize>,
+}
+
+impl Handle {
+    /// How many connections it has.
+    pub fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// Gives it a connection. The permits bound how many can be on their way.
+    pub fn hand_over(&self, stream: Accepted, permit: OwnedSemaphorePermit) {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        let guard = Guard { load: self.load.clone(), _permit: permit };
+        // A worker that has gone takes no connections: the mail server sees this one closed.
+        let _ = self.connections.send((stream, guard));
+    }
+}
+
+/// Counts a connection for as long as it is open.
+#[derive(Debug)]
+pub struct Guard {
+    load: Arc<AtomicUsize>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A running worker thread.
+#[derive(Debug)]
+pub struct Worker {
+    /// To hand it connections.
+    pub handle: Handle,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Worker {
+    /// Waits until it has ended.
+    pub async fn join(self) {
+        // An error means that the thread is gone, which is what is waited for.
+        let _ = self.ended.await;
+    }
+}
+
+/// The connections handed over, as a listener for indymilter.
+struct Incoming(mpsc::UnboundedReceiver<(Accepted, Guard)>);
+
+impl indymilter::Listener for Incoming {
+    type Io = MilterStream<Guard>;
+
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Self::Io>> {
+        // indymilter ends for good at the first error, so that none is ever reported to it.
+        loop {
+            let Some((accepted, guard)) = ready!(self.0.poll_recv(context)) else { return Poll::Pending };
+            let socket = match accepted {
+                Accepted::Tcp(stream) => tokio::net::TcpStream::from_std(stream).map(Socket::Tcp),
+                Accepted::Unix(stream) => tokio::net::UnixStream::from_std(stream).map(Socket::Unix),
+            };
+            if let Ok(socket) = socket {
+                return Poll::Ready(Ok(MilterStream::new(socket, guard)));
+            }
+        }
+    }
+}
+
+/// Starts a worker thread. It ends when `stopped` turns true.
+///
+/// # Errors
+/// When the system gives no thread or runtime.
+pub fn start(
+    number: usize,
+    site: Arc<Site>,
+    judge: Judge,
+    idle_timeout: Duration,
+    mut stopped: watch::Receiver<bool>,
+) -> io::Result<Worker> {
+    let (connections, incoming) = mpsc::unbounded_channel();
+    let (end, ended) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // The limit on connections is kept where they are accepted.
+    let config = indymilter::Config {
+        max_connections: Semaphore::MAX_PERMITS,
+        connection_timeout: idle_timeout,
+        ..indymilter::Config::default()
+    };
+    std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        runtime.block_on(async move {
+            let shutdown = async move {
+                if stopped.wait_for(|stopped| *stopped).await.is_err() {
+                    future::pending::<()>().await;
+                }
+            };
+            let callbacks = milter::callbacks(site, judge);
+            // Ends by the shutdown only: Incoming reports no errors.
+            let _ = indymilter::run(Incoming(incoming), callbacks, config, shutdown).await;
+        });
+        let _ = end.send(());
+    })?;
+    Ok(Worker { handle: Handle { connections, load: Arc::default() }, ended })
+}

@@ -1,0 +1,172 @@
+//! Logs and metrics: one vocabulary, one function an event.
+//!
+//! What is logged: one line for each message judged (`message`), made from its verdict; and what the daemon itself
+//! meets. Never a subject, a body, or a secret. What clients send is written escaped, and cut where it is long.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use tracing::{Level, error, info, warn};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
+
+use crate::case::{Client, Envelope};
+use crate::config::{Log, LogFormat};
+use crate::verdict::{Disposition, Verdict};
+
+/// Starts the log on standard error or in the systemd journal.
+///
+/// # Errors
+/// When the journal was asked for and cannot be reached.
+pub fn start(settings: &Log) -> std::io::Result<()> {
+    let format = match settings.format {
+        LogFormat::Auto if std::io::stderr().is_terminal() => LogFormat::Text,
+        LogFormat::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => LogFormat::Journald,
+        LogFormat::Auto => LogFormat::Json,
+        chosen => chosen,
+    };
+    // The libraries' own events are of no use to an administrator.
+    let filter = Targets::new().with_default(Level::WARN).with_target(env!("CARGO_CRATE_NAME"), settings.level);
+    let registry = tracing_subscriber::registry().with(filter);
+    match format {
+        LogFormat::Journald => {
+            registry.with(tracing_journald::layer()?.with_field_prefix(Some("CONBOOL".into()))).init();
+        }
+        LogFormat::Json => {
+            let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
+            registry.with(layer.with_span_list(false).with_target(false).with_writer(std::io::stderr)).init();
+        }
+        LogFormat::Text | LogFormat::Auto => {
+            let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let layer = tracing_subscriber::fmt::layer().with_ansi(colour).with_target(false);
+            registry.with(layer.with_writer(std::io::stderr)).init();
+        }
+    }
+    // A panic is caught and answered where it happens; its message may quote mail, so that only the place is logged.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        metrics::counter!("conbool_milter_errors_total", "stage" => "panic").increment(1);
+        error!(place, "internal error; please report it");
+    }));
+    Ok(())
+}
+
+/// A judged message, as the log shows it.
+#[derive(Debug)]
+pub struct Judged<'a> {
+    /// The mail server's queue id.
+    pub queue_id: &'a str,
+    /// The Message-ID field.
+    pub message_id: Option<&'a str>,
+    /// The envelope.
+    pub envelope: &'a Envelope,
+    /// The SMTP client.
+    pub client: &'a Client,
+    /// The decision.
+    pub verdict: &'a Verdict,
+    /// Time that judging took.
+    pub elapsed: Duration,
+}
+
+/// Longest text from a client that is logged, in bytes.
+const MAX_LOGGED: usize = 256;
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_LOGGED)]
+}
+
+/// What was done with a message, in one word: the route if it goes on, else the disposition.
+pub fn decision(verdict: &Verdict) -> &'static str {
+    match verdict.disposition {
+        Disposition::Continue => verdict.route.name(),
+        _ => verdict.disposition.name(),
+    }
+}
+
+/// One message was judged: its log line and its counters.
+pub fn message_judged(judged: &Judged<'_>) {
+    let verdict = judged.verdict;
+    let decision = decision(verdict);
+    let reason = verdict.reasons.first().map(|reason| reason.name.clone()).unwrap_or_default();
+    let direction = verdict.direction.name();
+    metrics::counter!(
+        "conbool_milter_messages_total",
+        "direction" => direction, "decision" => decision, "reason" => reason.clone(), "mode" => MODE
+    )
+    .increment(1);
+    metrics::histogram!("conbool_milter_verdict_seconds").record(judged.elapsed.as_secs_f64());
+    if verdict.forged > 0 {
+        metrics::counter!("conbool_milter_forged_headers_total").increment(verdict.forged as u64);
+    }
+    // What stops a message is explained in full; the administrator will be asked about it.
+    let detail = match &verdict.disposition {
+        Disposition::Continue => None,
+        _ => verdict.reasons.first().map(|reason| cut(&reason.text)),
+    };
+    let names: Vec<&str> = verdict.reasons.iter().map(|reason| reason.name.as_ref()).collect();
+    info!(
+        queue_id = cut(judged.queue_id),
+        message_id = judged.message_id.map(cut),
+        from = cut(&judged.envelope.sender),
+        nrcpt = judged.envelope.recipients.len(),
+        direction,
+        peer = verdict.peer.name(),
+        decision,
+        reason = reason.as_ref(),
+        reasons = names.join(","),
+        kind = verdict.kind.name(),
+        spam = verdict.spam.name(),
+        forged = verdict.forged,
+        mode = MODE,
+        tls = judged.client.tls_version.as_deref().map(cut).unwrap_or("none"),
+        elapsed = judged.elapsed.as_secs_f64(),
+        detail,
+        "message"
+    );
+}
+
+/// The only mode there is: what is decided is done.
+const MODE: &str = "enforce";
+
+/// The daemon is up.
+pub fn started(sockets: &[String]) {
+    info!(version = env!("CARGO_PKG_VERSION"), sockets = sockets.join(" "), "ready");
+}
+
+/// The daemon stops, and lets running sessions finish.
+pub fn draining(open: usize, patience: Duration) {
+    info!(connections = open, seconds = patience.as_secs(), "stopping; waiting for running sessions");
+}
+
+/// Sessions were still running when the daemon had to stop.
+pub fn drain_incomplete(open: usize) {
+    warn!(connections = open, "stopped with sessions still running; the mail server answers them with a temporary error");
+}
+
+/// The daemon has ended.
+pub fn stopped() {
+    info!("stopped");
+}
+
+/// A mail server connected that cannot do what is needed.
+pub fn unusable_mail_server(why: &str) {
+    metrics::counter!("conbool_milter_errors_total", "stage" => "negotiate").increment(1);
+    error!(why, "mail server refused");
+}
+
+/// A connection could not be accepted.
+pub fn accept_failed(failure: &std::io::Error, wait: Duration) {
+    metrics::counter!("conbool_milter_errors_total", "stage" => "accept").increment(1);
+    warn!(error = %failure, retry_in = wait.as_secs_f64(), "cannot accept a connection");
+}
+
+/// As many connections as milter.max_connections are open.
+pub fn connection_limit_reached() {
+    metrics::counter!("conbool_milter_errors_total", "stage" => "connection-limit").increment(1);
+    warn!("milter.max_connections reached; new connections wait until one ends");
+}
+
+/// The limit on open files is lower than milter.max_connections needs.
+pub fn too_few_descriptors(wanted: u64, allowed: u64) {
+    warn!(wanted, allowed, "the limit on open files is too low for milter.max_connections; raise LimitNOFILE");
+}

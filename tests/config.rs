@@ -1,0 +1,268 @@
+//! The configuration: bad files with the exact errors they give, good files with the values they give, and the man
+//! page against the code.
+//!
+//! `tests/config/bad/NAME.toml` must fail with the text in `NAME.errors` beside it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use conbool_milter::config::{self, Config, Direct, Log, LogFormat, Milter, Relay, Rules, Scope, ScopeMode, Socket};
+use conbool_milter::kind;
+use proptest::prelude::*;
+
+const BAD: &str = "tests/config/bad/";
+const GOOD: &str = "tests/config/good/";
+
+fn load(folder: &str, name: &str) -> Result<Config, String> {
+    // The folder is the same for all, so the expected texts go without.
+    Config::load(&Path::new(folder).join(name)).map_err(|errors| format!("{errors}\n").replace(folder, ""))
+}
+
+/// The path that a file of tests/config/files has in a configuration that was read.
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(GOOD).join("../files").join(name)
+}
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("x.toml")).map_err(|errors| errors.to_string())
+}
+
+/// The common case, with one line of it replaced or added.
+fn common_with(line: &str) -> Result<Config, String> {
+    let key = line.split([' ', '=']).next().unwrap();
+    let common = fs::read_to_string(format!("{GOOD}minimal.toml")).unwrap();
+    let lines: Vec<&str> =
+        common.lines().filter(|common| !common.starts_with(&format!("{key} "))).chain([line]).collect();
+    parse(&lines.join("\n"))
+}
+
+#[test]
+fn every_bad_file_fails_with_exactly_its_errors() {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(BAD).unwrap() {
+        let path = entry.unwrap().path();
+        names.insert(path.file_stem().unwrap().to_str().unwrap().to_owned());
+    }
+    let mut failures = String::new();
+    for name in &names {
+        let expected = fs::read_to_string(format!("{BAD}{name}.errors")).unwrap_or_default();
+        let found = load(BAD, &format!("{name}.toml")).err().unwrap_or_else(|| "no error\n".to_owned());
+        if found != expected {
+            failures += &format!("--- {name}: expected\n{expected}--- found\n{found}");
+        }
+    }
+    assert!(failures.is_empty(), "\n{failures}");
+}
+
+#[test]
+fn five_lines_are_enough() {
+    let config = load(GOOD, "minimal.toml").unwrap();
+    let expected = Config {
+        provider: "conbool".into(),
+        domains: vec!["customer.test".into()],
+        internal_networks: vec!["10.0.0.0/8".parse().unwrap()],
+        relay: Relay {
+            networks: vec!["192.0.2.0/24".parse().unwrap()],
+            certificates: vec![],
+            host: None,
+            port: 25,
+            tls_name: None,
+            ca_file: None,
+            client_certificate: None,
+            client_key: None,
+        },
+        milter: Milter {
+            sockets: vec![Socket::Unix("/var/spool/postfix/conbool/milter.sock".into())],
+            socket_mode: 0o660,
+            socket_group: None,
+            max_connections: 2000,
+            idle_timeout: Duration::from_secs(7210),
+            workers: None,
+            drain_timeout: Duration::from_secs(30),
+        },
+        scope: Scope { mode: ScopeMode::All, senders: vec![], from_field: true },
+        kind: kind::Settings::default(),
+        // Depends on the host: a site's script is used where there is one.
+        rules: config.rules.clone(),
+        direct: Direct { next_hop: None },
+        log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn everything_can_be_set() {
+    let config = load(GOOD, "everything.toml").unwrap();
+    let expected = Config {
+        provider: file("provider").to_str().unwrap().to_owned(),
+        domains: vec!["customer.test".into(), "xn--bcher-kva.test".into(), "sub.customer.test".into()],
+        internal_networks: ["10.0.0.0/8", "203.0.113.7/32", "2001:db8::7/128"].map(|n| n.parse().unwrap()).into(),
+        relay: Relay {
+            networks: ["192.0.2.0/24", "2001:db8:1::/48"].map(|n| n.parse().unwrap()).into(),
+            certificates: vec!["mail.relay.test".into(), "Relay Two".into()],
+            host: Some("mail.relay.test".into()),
+            port: 2525,
+            tls_name: Some("relay.test".into()),
+            ca_file: Some(file("ca.pem")),
+            client_certificate: Some(file("client.pem")),
+            client_key: Some(file("client.key")),
+        },
+        milter: Milter {
+            sockets: vec![
+                Socket::Unix("/var/spool/postfix/conbool/milter.sock".into()),
+                Socket::Inet("127.0.0.1".parse().unwrap(), 8891),
+                Socket::Inet("::1".parse().unwrap(), 8891),
+            ],
+            socket_mode: 0o666,
+            socket_group: Some("root".into()),
+            max_connections: 500,
+            idle_timeout: Duration::from_secs(600),
+            workers: Some(4),
+            drain_timeout: Duration::ZERO,
+        },
+        scope: Scope {
+            mode: ScopeMode::List,
+            senders: ["alice@customer.test", "@xn--bcher-kva.test", "jürgen@sub.customer.test"].map(Into::into).into(),
+            from_field: false,
+        },
+        kind: kind::Settings {
+            body_limit: 65536,
+            lenient_calendaring: true,
+            calendaring_max_size: Some(1 << 20),
+            calendaring_alone: true,
+            weak_automatic_reply: true,
+        },
+        rules: Rules { site_script: Some(file("site.sieve")) },
+        direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
+        log: Log { format: LogFormat::Json, level: tracing::Level::DEBUG },
+    };
+    assert_eq!(config, expected);
+    let text = fs::read_to_string(format!("{GOOD}everything.toml")).unwrap();
+    for key in config::keys() {
+        let name = key.rsplit('.').next().unwrap();
+        assert!(text.lines().any(|line| line.starts_with(&format!("{name} ="))), "everything.toml lacks {key}");
+    }
+}
+
+#[test]
+fn sockets_are_read_in_both_notations() {
+    let loopback6 = Socket::Inet("::1".parse().unwrap(), 8891);
+    let loopback = Socket::Inet("127.0.0.1".parse().unwrap(), 8891);
+    for (written, socket) in [
+        ("unix:/run/m.sock", Socket::Unix("/run/m.sock".into())),
+        ("local:/run/m.sock", Socket::Unix("/run/m.sock".into())),
+        ("/run/m.sock", Socket::Unix("/run/m.sock".into())),
+        ("inet:127.0.0.1:8891", loopback.clone()),
+        ("inet:8891@127.0.0.1", loopback.clone()),
+        ("inet:localhost:8891", loopback.clone()),
+        ("inet:8891@localhost", loopback.clone()),
+        ("inet:8891", loopback),
+        ("inet:[::1]:8891", loopback6.clone()),
+        ("inet:8891@::1", loopback6.clone()),
+        ("inet6:8891@[::1]", loopback6.clone()),
+        ("inet6:[::1]:8891", loopback6.clone()),
+        ("inet6:8891@localhost", loopback6.clone()),
+        ("inet6:8891", loopback6),
+        ("inet:0.0.0.0:1", Socket::Inet("0.0.0.0".parse().unwrap(), 1)),
+    ] {
+        let config = common_with(&format!("socket = \"{written}\"")).unwrap();
+        assert_eq!(config.milter.sockets, [socket], "{written}");
+    }
+}
+
+#[test]
+fn next_hops_are_read_in_postfix_notation() {
+    for written in [
+        "mail.customer.test",
+        "mail.customer.test:587",
+        "[mail.customer.test]",
+        "[mail.customer.test]:smtp",
+        "[192.0.2.25]:25",
+        "[2001:db8::25]:25",
+        "[ipv6:2001:db8::25]",
+    ] {
+        let config = common_with(&format!("direct.next_hop = \"{written}\"")).unwrap();
+        assert_eq!(config.direct.next_hop.as_deref(), Some(written));
+    }
+}
+
+#[test]
+fn a_relay_can_be_an_address_if_its_certificate_has_a_name() {
+    let config = common_with("relay = { host = \"2001:DB8::1\", tls_name = \"mail.relay.test\" }").unwrap();
+    assert_eq!(config.relay.host.as_deref(), Some("2001:db8::1"));
+}
+
+#[test]
+fn the_relay_may_be_an_exception_in_an_internal_network() {
+    let config = common_with("relay_networks = [\"10.1.2.3\"]").unwrap();
+    assert_eq!(config.relay.networks, ["10.1.2.3/32".parse().unwrap()]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_one_error() {
+    let missing = Config::load(Path::new("tests/config/no-such-file.toml")).unwrap_err();
+    assert_eq!(missing.to_string(), "tests/config/no-such-file.toml: cannot be read: No such file or directory");
+    let folder = Config::load(Path::new("tests/config")).unwrap_err();
+    assert_eq!(folder.to_string(), "tests/config: cannot be read: Is a directory");
+}
+
+#[test]
+fn the_man_page_has_every_key_and_no_other() {
+    let page = fs::read_to_string("man/conbool-milter.toml.5").unwrap();
+    let mut in_page = BTreeSet::new();
+    let mut section = String::new();
+    let mut keys_follow = false;
+    for line in page.lines() {
+        if let Some(name) = line.strip_prefix(".Ss ") {
+            keys_follow = true;
+            section = name.strip_prefix("Section ").map_or(String::new(), |name| format!("{name}."));
+        } else if line.starts_with(".Sh ") {
+            keys_follow = false;
+        } else if let Some(name) = line.strip_prefix(".It Ic ").filter(|_| keys_follow) {
+            in_page.insert(format!("{section}{}", name.split(' ').next().unwrap()));
+        }
+    }
+    assert_eq!(in_page, config::keys().iter().cloned().collect());
+}
+
+/// Splices `inserted` into `text` in place of `removed` characters from `at` on, both as shares of the whole.
+fn mutate(text: &str, at: f64, removed: usize, inserted: &str) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    let start = (at * letters.len() as f64) as usize;
+    let end = (start + removed).min(letters.len());
+    letters[..start].iter().copied().chain(inserted.chars()).chain(letters[end..].iter().copied()).collect()
+}
+
+/// Whatever was read, its errors must be printable, about this file, and in order.
+fn check(text: &str) -> Result<(), TestCaseError> {
+    if let Err(errors) = Config::parse(text, Path::new("x.toml")) {
+        prop_assert!(!errors.0.is_empty());
+        prop_assert!(errors.0.is_sorted_by_key(|error| error.line));
+        prop_assert_eq!(errors.to_string().lines().count(), errors.0.len());
+        let lines = text.lines().count().max(1) + 1;
+        prop_assert!(errors.0.iter().all(|error| error.line.is_none_or(|line| (1..=lines).contains(&line))));
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        check(&text)?;
+    }
+
+    #[test]
+    fn no_toml_like_text_panics(text in "([a-z.\"\\[\\]{}=,#\n 0-9_/@:-]|relay|socket|domains|scope){0,60}") {
+        check(&text)?;
+    }
+
+    #[test]
+    fn no_mutation_of_a_good_file_panics(
+        at in 0.0..1.0f64, removed in 0..30usize, inserted in "([a-z\"'\\[\\]{}=,.#\n\r\\\\ 0-9]|\\PC){0,10}",
+    ) {
+        let good = fs::read_to_string(format!("{GOOD}everything.toml")).unwrap();
+        check(&mutate(&good, at, removed, &inserted))?;
+    }
+}
