@@ -4,6 +4,7 @@
 //! Protocol version 6 (libmilter's mfdef.h; Postfix MILTER_README), on indymilter. Whatever needs no answer is
 //! negotiated away. The body is refused with SKIP as soon as it cannot matter.
 
+mod frames;
 mod render;
 mod session;
 mod stream;
@@ -119,7 +120,8 @@ async fn end_of_message(site: &Site, judge: Judge, context: &mut EomContext<Sess
     let started = std::time::Instant::now();
     let verdict = judge::guarded(|| judge(site, &message.case));
     let elapsed = started.elapsed();
-    let rendering = render::Rendering { leading_space: session.leading_space(), can_quarantine: session.can_quarantine() };
+    let rendering =
+        render::Rendering { leading_space: session.leading_space(), can_quarantine: session.can_quarantine() };
     let status = rendering.carry_out(&verdict, &context.actions, &mut context.reply).await;
     telemetry::message_judged(&telemetry::Judged {
         queue_id: &message.queue_id,
