@@ -1,6 +1,7 @@
 //! Mail addresses as policy compares them (RFC 5321, 4.1.2; RFC 5322, 3.4.1).
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 /// The form in which domains are compared: lower case, A-labels (RFC 5890), no trailing dot.
 ///
@@ -35,8 +36,7 @@ impl Address {
             _ => local_part,
         };
         let (local_part, domain) = (unquote(local_part.trim()), domain.trim());
-        (!domain.is_empty())
-            .then(|| Self { local_part: local_part.to_lowercase(), domain: normalize_domain(domain) })
+        (!domain.is_empty()).then(|| Self { local_part: local_part.to_lowercase(), domain: normalize_domain(domain) })
     }
 
     /// The domain, in the form of [`normalize_domain`].
@@ -53,6 +53,29 @@ impl Address {
     pub fn without_extension(&self) -> Option<String> {
         let (user, _) = self.local_part.split_once('+')?;
         (!user.is_empty()).then(|| format!("{user}@{}", self.domain))
+    }
+}
+
+/// A set of addresses, such as the senders in scope.
+#[derive(Debug, Clone)]
+pub enum AddressSet {
+    /// Every address of these domains, in the form of [`normalize_domain`].
+    Domains(HashSet<String>),
+    /// The addresses listed, in the form of [`Address::full`], and `@domain` for whole domains.
+    Listed(HashSet<String>),
+}
+
+impl AddressSet {
+    /// True if the address is in the set. An address with a `+` extension is in it where the one without it is.
+    pub fn contains(&self, address: &Address) -> bool {
+        match self {
+            Self::Domains(domains) => domains.contains(address.domain()),
+            Self::Listed(addresses) => {
+                addresses.contains(&address.full())
+                    || addresses.contains(&format!("@{}", address.domain()))
+                    || address.without_extension().is_some_and(|plain| addresses.contains(&plain))
+            }
+        }
     }
 }
 
@@ -89,7 +112,11 @@ mod tests {
             "\"al\\ice\"@customer.test",
             " alice@customer.test ",
         ] {
-            assert_eq!(Address::parse(text).map(|address| address.full()).as_deref(), Some("alice@customer.test"), "{text}");
+            assert_eq!(
+                Address::parse(text).map(|address| address.full()).as_deref(),
+                Some("alice@customer.test"),
+                "{text}"
+            );
         }
     }
 
@@ -112,5 +139,16 @@ mod tests {
         assert_eq!(extended.without_extension().as_deref(), Some("alice@customer.test"));
         assert_eq!(Address::parse("alice@customer.test").unwrap().without_extension(), None);
         assert_eq!(Address::parse("+x@customer.test").unwrap().without_extension(), None);
+    }
+
+    #[test]
+    fn a_set_takes_addresses_domains_and_extensions() {
+        let set = AddressSet::Listed(["alice@customer.test", "@second.test"].map(String::from).into());
+        let contains = |address: &str| set.contains(&Address::parse(address).unwrap());
+        assert!(contains("alice@customer.test"));
+        assert!(contains("Alice+news@customer.test"));
+        assert!(contains("anyone@second.test"));
+        assert!(!contains("bob@customer.test"));
+        assert!(!contains("anyone@sub.second.test"));
     }
 }

@@ -3,15 +3,17 @@
 mod check;
 mod explain;
 mod run;
+mod setup;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config};
-use crate::site::Site;
+use crate::judge::Site;
+use crate::site::{self, SiteError};
 
 /// Puts a cloud e-mail security service behind Postfix or Sendmail.
 #[derive(Debug, Parser)]
@@ -32,6 +34,8 @@ enum Command {
     Check,
     /// Judge message files and tell why, without sending anything
     Explain(explain::Arguments),
+    /// Generate the mail server's configuration
+    Setup(setup::Arguments),
 }
 
 /// Runs the command line; returns the process's exit code: 0 success, 1 failure, 2 wrong usage.
@@ -41,6 +45,7 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(&arguments.config),
         Command::Check => check::run(&arguments.config),
         Command::Explain(explain) => explain::run(&arguments.config, &explain),
+        Command::Setup(setup) => setup::run(&arguments.config, &setup),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,17 +58,38 @@ pub fn main() -> ExitCode {
 }
 
 /// Loads the configuration and everything that it names.
-fn load(path: &std::path::Path) -> Result<(Config, Site), String> {
-    let config = Config::load(path).map_err(|errors| errors.to_string())?;
-    let site = Site::load(&config).map_err(|errors| {
-        let lines: Vec<String> = errors
-            .iter()
-            .map(|error| match error.file {
-                Some(_) => error.to_string(),
-                None => format!("{}: {error}", path.display()),
-            })
-            .collect();
-        lines.join("\n")
-    })?;
-    Ok((config, site))
+///
+/// # Errors
+/// Every mistake, one a line: those of the configuration, then those of the scripts.
+fn load(path: &Path) -> Result<(Config, Site), String> {
+    let told = |errors: Vec<SiteError>| -> Vec<String> { errors.iter().map(|error| mistake(path, error)).collect() };
+    match Config::load(path) {
+        Ok(config) => {
+            let site = site::load(&config).map_err(|errors| told(errors).join("\n"))?;
+            Ok((config, site))
+        }
+        Err(errors) => {
+            let mut lines = vec![errors.to_string()];
+            // Where the file can be read at all, what it says of the policy is looked at too.
+            let table = std::fs::read_to_string(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
+            if let Some(provider) = table.as_ref().and_then(|table| table.get("provider")?.as_str()) {
+                let script = table.as_ref().and_then(|table| table.get("rules")?.get("site_script")?.as_str());
+                let script = script.map(|script| path.parent().unwrap_or(path).join(script));
+                lines
+                    .extend(told(site::policy_mistakes(provider, script.filter(|script| script.is_file()).as_deref())));
+            }
+            Err(lines.join("\n"))
+        }
+    }
+}
+
+/// A mistake in the policy as a line; one in the key `provider` with its place in the configuration.
+fn mistake(config: &Path, error: &SiteError) -> String {
+    if error.file.is_some() {
+        return error.to_string();
+    }
+    let text = std::fs::read_to_string(config).unwrap_or_default();
+    let line = text.lines().position(|line| line.trim_start().starts_with("provider"));
+    let place = line.map(|line| format!("{}:{}", config.display(), line + 1));
+    format!("{}: provider: {}", place.unwrap_or_else(|| config.display().to_string()), error.message)
 }

@@ -5,14 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Deserialize;
 
 use crate::case::{Field, HeaderSection};
-use crate::verdict::HeaderEdit;
-
-/// The field by which the milter tells Postfix's `milter_header_checks` where a message goes. It never stays in a
-/// message, and nobody but the milter may set it.
-pub const ROUTE_FIELD: &str = "X-Conbool-Route";
-
-/// The spam flag that mail stores act on.
-pub const SPAM_FLAG_FIELD: &str = "X-Spam-Flag";
+use crate::verdict::{HeaderEdit, ROUTE_FIELD, SPAM_FLAG_FIELD};
 
 /// The provider's marker fields: section `[headers]` of `provider.toml`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -115,8 +108,12 @@ pub fn removals(header: &HeaderSection, positions: &HashSet<usize>) -> Vec<Heade
         return Vec::new();
     }
     let lower = |field: &Field<'_>| field.bare_name().to_ascii_lowercase();
-    let affected: HashSet<Vec<u8>> =
-        header.fields().enumerate().filter(|(position, _)| positions.contains(position)).map(|(_, field)| lower(&field)).collect();
+    let affected: HashSet<Vec<u8>> = header
+        .fields()
+        .enumerate()
+        .filter(|(position, _)| positions.contains(position))
+        .map(|(_, field)| lower(&field))
+        .collect();
     let mut instances: HashMap<Vec<u8>, u32> = HashMap::new();
     let mut edits = Vec::with_capacity(positions.len());
     for (position, field) in header.fields().enumerate() {

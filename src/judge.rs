@@ -9,15 +9,31 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::address::Address;
 use crate::case::{Case, Limit};
-use crate::headers::{self, SPAM_FLAG_FIELD};
+use crate::headers::{self, Markers};
 use crate::kind;
-use crate::rules::{Action, Effects, Facts};
-use crate::scope;
-use crate::site::Site;
-use crate::trust::NotTheRelay;
+use crate::rules::{Action, Effects, Facts, Rules};
+use crate::scope::{self, Scope};
+use crate::trust::{NotTheRelay, Trust};
 use crate::verdict::{
-    Direction, Disposition, HeaderEdit, Kind, Peer, Reason, Reply, Route, Spam, Verdict,
+    Direction, Disposition, HeaderEdit, Kind, Peer, ROUTE_FIELD, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam, Verdict,
 };
+
+/// One site: its domains, whom it trusts, whose mail is in scope, and its rules.
+#[derive(Debug)]
+pub struct Site {
+    /// The hosted domains, in the form of [`normalize_domain`](crate::address::normalize_domain).
+    pub hosted: HashSet<String>,
+    /// What makes a client the relay or internal.
+    pub trust: Trust,
+    /// Whose mail belongs on the relay.
+    pub scope: Scope,
+    /// How kinds are told apart.
+    pub kind: kind::Settings,
+    /// The provider's marker fields.
+    pub markers: Markers,
+    /// The compiled policy.
+    pub rules: Rules,
+}
 
 /// Judges one message. The same site and case always give the same verdict.
 ///
@@ -36,7 +52,7 @@ fn internal_error() -> Verdict {
     Verdict {
         disposition: Disposition::Tempfail(reply),
         route: Route::Relay,
-        sender_table_route: Route::Relay,
+        sender_table_route: None,
         spam: Spam::None,
         kind: Kind::Normal,
         direction: Direction::Inbound,
@@ -112,6 +128,16 @@ impl Sender {
         self.envelope_in_scope || self.from_in_scope
     }
 
+    /// Where a table of the senders in scope sends mail with this envelope sender. One that is not ASCII has many
+    /// spellings that are equal to us and need not be to the mail server.
+    fn table_route(&self, envelope_sender: &str) -> Option<Route> {
+        match (self.envelope_in_scope, envelope_sender.is_ascii()) {
+            (true, true) => Some(Route::Relay),
+            (true, false) => None,
+            (false, _) => Some(Route::Direct),
+        }
+    }
+
     /// The hosted domains that this sender speaks for.
     fn hosted_domains<'a>(&'a self, site: &'a Site) -> impl Iterator<Item = &'a str> {
         self.envelope.iter().chain(&self.from).map(Address::domain).filter(|domain| site.hosted.contains(*domain))
@@ -125,8 +151,12 @@ fn direction(site: &Site, case: &Case, peer: Peer, sender: &Sender) -> Direction
         Peer::World => Direction::Inbound,
         // The relay brings mail for hosted recipients, and hands back that of hosted senders.
         Peer::Relay => {
-            let for_us =
-                case.envelope.recipients.iter().filter_map(|recipient| Address::parse(recipient)).any(|to| is_hosted(&to));
+            let for_us = case
+                .envelope
+                .recipients
+                .iter()
+                .filter_map(|recipient| Address::parse(recipient))
+                .any(|to| is_hosted(&to));
             if !for_us && sender.envelope.as_ref().is_some_and(is_hosted) {
                 Direction::Outbound
             } else {
@@ -142,9 +172,8 @@ fn decide(site: &Site, case: &Case) -> Verdict {
     let sender = Sender::of(site, case, peer);
     let direction = direction(site, case, peer, &sender);
     let from_relay = peer == Peer::Relay;
-    let forged: HashSet<usize> = positions(case, |field| {
-        (!from_relay && site.markers.reserves(field)) || field.is(headers::ROUTE_FIELD)
-    });
+    let forged: HashSet<usize> =
+        positions(case, |field| (!from_relay && site.markers.reserves(field)) || field.is(ROUTE_FIELD));
     let facts = Facts {
         peer,
         direction,
@@ -159,7 +188,7 @@ fn decide(site: &Site, case: &Case) -> Verdict {
     let mut verdict = Verdict {
         disposition: Disposition::Continue,
         route: if facts.in_scope { Route::Relay } else { Route::Direct },
-        sender_table_route: if sender.envelope_in_scope { Route::Relay } else { Route::Direct },
+        sender_table_route: sender.table_route(&case.envelope.sender),
         spam: Spam::None,
         kind: facts.kind,
         direction,
@@ -213,7 +242,9 @@ fn refusal(case: &Case, not_the_relay: Option<NotTheRelay>) -> Option<(Dispositi
             "4.7.0",
             "Mail from the relay is taken over TLS only; use STARTTLS",
             "relay-without-tls",
-            format!("{client} is in relay_networks, but its session is not encrypted, so that its markers prove nothing"),
+            format!(
+                "{client} is in relay_networks, but its session is not encrypted, so that its markers prove nothing"
+            ),
         ),
         (Some(NotTheRelay::Certificate), _) => (
             "451",

@@ -1,4 +1,57 @@
 //! conbool-milter: a milter that puts a cloud e-mail security service behind a company's own mail server.
+//!
+//! # One idea
+//!
+//! A message becomes a [`Case`](case::Case), one pure function judges it, a [`Verdict`](verdict::Verdict) comes out,
+//! and the door it came in by carries the verdict out:
+//!
+//! ```text
+//!   mail server's bytes → door → Case → judge ─ trust, scope, headers, kind ─→ rules (Sieve) → Verdict → the same door
+//! ```
+//!
+//! Mechanism is Rust, policy is Sieve, delivery is the mail server's: the daemon holds no queue and sends no mail.
+//!
+//! What the design must never do decides wherever two ways are possible:
+//!
+//! - *Lose or double mail.* Every failure is a temporary error to the client, which still has the message.
+//! - *Let a message of a sender in scope pass the relay because something failed.* The sender table in Postfix sends
+//!   such mail to the relay with no help of ours; an exemption has to be said, message by message, and whatever gets
+//!   lost on the way leaves the message on the relay.
+//! - *Believe a header that anybody but the relay can write.* Trust is decided first, from the connection alone;
+//!   forged fields are facts from then on, and no script can change that.
+//! - *Touch a body, or re-fold a field that was not to be changed*, because signatures (DKIM) must survive.
+//!
+//! # The rooms
+//!
+//! Imports point down this list only, which `tests/layers.rs` checks; rooms on one line do not know each other.
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | `main.rs`, [`cli`] | arguments; one file a subcommand. `cli::explain` is the offline door |
+//! | [`server`] | composition root: sockets, accepting, worker threads, drain |
+//! | [`milter`], [`mta`], [`site`] | the milter door; what each mail server needs to be told; loading a site |
+//! | [`telemetry`], [`provider`] | logs and metrics, one vocabulary; a provider is a folder |
+//! | [`config`] | TOML in, checked plain values out, every mistake at once |
+//! | [`judge`] | the one pipeline: `Case` in, `Verdict` out; no I/O, no clock |
+//! | [`headers`], [`kind`], [`rules`], [`scope`], [`trust`] | marker fields and edits; what a message is; the scripts; whose mail is the relay's; who the peer is |
+//! | [`address`], [`case`], [`verdict`] | data |
+//!
+//! A door only translates: nothing from [`judge`] down knows a milter, a socket or tokio. Logs, metrics, SMTP replies
+//! and `explain` are all made from the verdict and from nothing else, so that they cannot disagree.
+//!
+//! # Three decisions worth knowing
+//!
+//! *How a script says relay or direct.* By a keyword (RFC 5232), `addflag "direct:calendaring"`: standard Sieve, with
+//! the reason in the same word. Each exemption is a keyword of its own, so that a site's script can take back one of the
+//! provider's without touching the others; the relay wins where both are asked for.
+//!
+//! *How a verdict reaches Postfix.* The milter marks a message only where the verdict differs from what the sender
+//! table does anyway, by a field that `milter_header_checks` acts on and that is deleted in the same breath. The table
+//! may be behind, or spell an address otherwise: then [`Verdict::sender_table_route`](verdict::Verdict) is unknown and
+//! the message is always marked.
+//!
+//! *Why each worker has a runtime of its own.* Each connection lives on one thread ([`server`]); with few messages a
+//! second, the multi-thread runtime spends more on waking threads than judging costs. `benches/README.md` has figures.
 
 pub mod address;
 pub mod case;
@@ -8,6 +61,7 @@ pub mod headers;
 pub mod judge;
 pub mod kind;
 pub mod milter;
+pub mod mta;
 pub mod provider;
 pub mod rules;
 pub mod scope;

@@ -15,8 +15,7 @@ use std::sync::Arc;
 use indymilter::{Actions, Callbacks, Context, EomContext, MacroStage, NegotiateContext, ProtoOpts, Status};
 
 use crate::case::Case;
-use crate::judge;
-use crate::site::Site;
+use crate::judge::{self, Site};
 use crate::telemetry;
 use crate::verdict::Verdict;
 

@@ -13,9 +13,8 @@ use std::sync::Arc;
 
 use sieve::{Envelope, Event, Input, Runtime, Sieve};
 
-use crate::address::Address;
+use crate::address::{Address, AddressSet};
 use crate::case::Case;
-use crate::scope::Senders;
 use crate::verdict::{Direction, Kind, Peer, Route};
 
 /// A script's text and where it came from.
@@ -155,7 +154,7 @@ const CPU_LIMIT: usize = 10_000;
 pub struct Rules {
     runtime: Runtime,
     scripts: Vec<CompiledScript>,
-    lists: HashMap<String, Senders>,
+    lists: HashMap<String, AddressSet>,
 }
 
 struct CompiledScript {
@@ -178,7 +177,7 @@ impl Rules {
     ///
     /// # Errors
     /// All mistakes found in all scripts, the first syntax error of each.
-    pub fn compile(scripts: &[Script], lists: HashMap<String, Senders>) -> Result<Self, Vec<ScriptError>> {
+    pub fn compile(scripts: &[Script], lists: HashMap<String, AddressSet>) -> Result<Self, Vec<ScriptError>> {
         let lists: HashMap<_, _> =
             lists.into_iter().map(|(name, members)| (format!("{LIST_PREFIX}{name}"), members)).collect();
         let mut compiled = Vec::new();
@@ -262,7 +261,9 @@ impl Rules {
                 }
                 // The rewritten message; the edits themselves are read off the header section below.
                 Event::CreatedMessage { .. } => {}
-                unsupported => return Err(failure(format!("asks for something that is not supported: {unsupported:?}"))),
+                unsupported => {
+                    return Err(failure(format!("asks for something that is not supported: {unsupported:?}")));
+                }
             }
         }
         if script.needs.edits {

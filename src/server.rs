@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
-pub use listen::{Listener, ListenError, bind};
+pub use listen::{ListenError, Listener, bind};
 
 use crate::config;
+use crate::judge::Site;
 use crate::milter::Judge;
-use crate::site::Site;
 use crate::telemetry;
 
 /// Serves milter connections on these listeners until `shutdown` completes; then lets running SMTP sessions finish

@@ -140,7 +140,10 @@ pub fn draining(open: usize, patience: Duration) {
 
 /// Sessions were still running when the daemon had to stop.
 pub fn drain_incomplete(open: usize) {
-    warn!(connections = open, "stopped with sessions still running; the mail server answers them with a temporary error");
+    warn!(
+        connections = open,
+        "stopped with sessions still running; the mail server answers them with a temporary error"
+    );
 }
 
 /// The daemon has ended.

@@ -82,7 +82,11 @@ mod tests {
     }
 
     fn client(address: &str, tls: bool) -> Client {
-        Client { address: Some(address.parse().unwrap()), tls_version: tls.then(|| "TLSv1.3".into()), ..Client::default() }
+        Client {
+            address: Some(address.parse().unwrap()),
+            tls_version: tls.then(|| "TLSv1.3".into()),
+            ..Client::default()
+        }
     }
 
     #[test]

@@ -4,6 +4,13 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+/// The field by which the milter tells Postfix's `milter_header_checks` where a message goes. It never stays in a
+/// message, and nobody but the milter may set it.
+pub const ROUTE_FIELD: &str = "X-Conbool-Route";
+
+/// The spam flag that mail stores act on.
+pub const SPAM_FLAG_FIELD: &str = "X-Spam-Flag";
+
 /// The decision on one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
@@ -12,7 +19,8 @@ pub struct Verdict {
     /// Where the message's external recipients go.
     pub route: Route,
     /// Where the mail server's sender table alone would send them; a mark is needed only where it differs from `route`.
-    pub sender_table_route: Route,
+    /// `None`: not known.
+    pub sender_table_route: Option<Route>,
     /// The spam mark that the message leaves with.
     pub spam: Spam,
     /// What the message is.
@@ -164,6 +172,7 @@ pub struct Reason {
     /// One sentence for the administrator.
     pub text: String,
 }
+
 macro_rules! names {
     ($($type:ident: $($variant:ident = $name:literal),+;)+) => {$(
         impl $type {

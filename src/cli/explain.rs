@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::case::{Case, Client, Envelope};
-use crate::judge;
-use crate::site::Site;
+use crate::judge::{self, Site};
 
 /// What the message's way here is supposed to have been.
 #[derive(Debug, Args)]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{judge, server, telemetry};
+use crate::judge;
+use crate::server;
+use crate::telemetry;
 
 /// Runs until SIGTERM or SIGINT.
 ///

@@ -3,15 +3,14 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::address::AddressSet;
 use crate::case::{Client, HeaderSection};
-use crate::headers::{Marker, Markers};
-use crate::rules::{Rules, Script};
-use crate::scope::{Scope, Senders};
-use crate::trust::Trust;
+use crate::headers::Marker;
+use crate::rules::Script;
 
 const POLICY: &str = include_str!("../../sieve/conbool/policy.sieve");
 
-fn site_with(senders: Senders, site_script: &str) -> Site {
+fn site_with(senders: AddressSet, site_script: &str) -> Site {
     let marker = |name: &str, value: &str| Some(Marker { name: name.into(), value: value.into() });
     let scripts = [POLICY, site_script].map(|text| Script { file: "test.sieve".into(), text: text.into() });
     Site {
@@ -35,11 +34,11 @@ fn site_with(senders: Senders, site_script: &str) -> Site {
 }
 
 fn site() -> Site {
-    site_with(Senders::All(["customer.test", "second.test"].map(String::from).into()), "")
+    site_with(AddressSet::Domains(["customer.test", "second.test"].map(String::from).into()), "")
 }
 
 fn list_site() -> Site {
-    site_with(Senders::List(["alice@customer.test".to_string()].into()), "")
+    site_with(AddressSet::Listed(["alice@customer.test".to_string()].into()), "")
 }
 
 const RELAY: (&str, bool) = ("192.0.2.10", true);
@@ -64,7 +63,7 @@ fn case((address, tls): (&str, bool), sender: &str, recipients: &[&str], fields:
 }
 
 /// Route, whether the sender table alone would do, and the names of the reasons.
-fn routed(site: &Site, case: &Case) -> (Route, Route, Vec<String>) {
+fn routed(site: &Site, case: &Case) -> (Route, Option<Route>, Vec<String>) {
     let verdict = judge(site, case);
     let reasons = verdict.reasons.iter().map(|reason| reason.name.to_string()).collect();
     (verdict.route, verdict.sender_table_route, reasons)
@@ -77,35 +76,43 @@ fn reasons(names: &[&str]) -> Vec<String> {
 #[test]
 fn mail_of_a_sender_in_scope_goes_to_the_relay_without_a_mark() {
     let case = case(INTERNAL, "alice@customer.test", &["bob@remote.test"], &[]);
-    assert_eq!(routed(&site(), &case), (Route::Relay, Route::Relay, reasons(&["in-scope"])));
+    assert_eq!(routed(&site(), &case), (Route::Relay, Some(Route::Relay), reasons(&["in-scope"])));
+}
+
+#[test]
+fn a_sender_that_is_not_ascii_gets_a_mark_whatever_the_table_would_do() {
+    for sender in ["m\u{fc}ller@customer.test", "alice@\u{ff43}ustomer.test"] {
+        let case = case(INTERNAL, sender, &["bob@remote.test"], &[]);
+        assert_eq!(routed(&site(), &case), (Route::Relay, None, reasons(&["in-scope"])), "{sender}");
+    }
 }
 
 #[test]
 fn a_from_field_in_scope_brings_a_message_to_the_relay_by_a_mark() {
     let case = case(INTERNAL, "bounces@lists.test", &["bob@remote.test"], &[("From", " alice@customer.test")]);
-    assert_eq!(routed(&site(), &case), (Route::Relay, Route::Direct, reasons(&["from-in-scope"])));
+    assert_eq!(routed(&site(), &case), (Route::Relay, Some(Route::Direct), reasons(&["from-in-scope"])));
     let mut site = site();
     site.scope.from_field = false;
-    assert_eq!(routed(&site, &case), (Route::Direct, Route::Direct, reasons(&["out-of-scope"])));
+    assert_eq!(routed(&site, &case), (Route::Direct, Some(Route::Direct), reasons(&["out-of-scope"])));
 }
 
 #[test]
 fn a_from_field_in_scope_from_the_world_changes_nothing() {
     let case = case(WORLD, "bounces@lists.test", &["bob@customer.test"], &[("From", " alice@customer.test")]);
-    assert_eq!(routed(&site(), &case), (Route::Direct, Route::Direct, reasons(&["inbound"])));
+    assert_eq!(routed(&site(), &case), (Route::Direct, Some(Route::Direct), reasons(&["inbound"])));
 }
 
 #[test]
 fn a_sender_out_of_scope_keeps_its_routing() {
     let case = case(INTERNAL, "bob@customer.test", &["bob@remote.test"], &[("From", " bob@customer.test")]);
-    assert_eq!(routed(&list_site(), &case), (Route::Direct, Route::Direct, reasons(&["out-of-scope"])));
+    assert_eq!(routed(&list_site(), &case), (Route::Direct, Some(Route::Direct), reasons(&["out-of-scope"])));
 }
 
 #[test]
 fn the_null_sender_is_exempt_whatever_from_says() {
     for sender in ["", "<>"] {
         let case = case(INTERNAL, sender, &["bob@remote.test"], &[("From", " alice@customer.test")]);
-        assert_eq!(routed(&site(), &case), (Route::Direct, Route::Direct, reasons(&["null-sender"])));
+        assert_eq!(routed(&site(), &case), (Route::Direct, Some(Route::Direct), reasons(&["null-sender"])));
     }
 }
 
@@ -113,7 +120,7 @@ fn the_null_sender_is_exempt_whatever_from_says() {
 fn mail_handed_back_by_the_relay_goes_direct_by_a_mark() {
     let marker = [("X-Conbool-customer-test", " true")];
     let case = case(RELAY, "alice@customer.test", &["bob@remote.test"], &marker);
-    assert_eq!(routed(&site(), &case), (Route::Direct, Route::Relay, reasons(&["loop-header"])));
+    assert_eq!(routed(&site(), &case), (Route::Direct, Some(Route::Relay), reasons(&["loop-header"])));
     assert_eq!(judge(&site(), &case).direction, Direction::Outbound);
     assert_eq!(judge(&site(), &case).edits, []);
 }
@@ -122,14 +129,13 @@ fn mail_handed_back_by_the_relay_goes_direct_by_a_mark() {
 fn a_loop_header_of_another_domain_exempts_nothing() {
     for name in ["X-Conbool-second-test", "X-Conbool-remote-test"] {
         let case = case(RELAY, "alice@customer.test", &["bob@remote.test"], &[(name, " true")]);
-        assert_eq!(routed(&site(), &case), (Route::Relay, Route::Relay, reasons(&["in-scope"])));
+        assert_eq!(routed(&site(), &case), (Route::Relay, Some(Route::Relay), reasons(&["in-scope"])));
     }
 }
 
 #[test]
 fn forged_markers_change_nothing_and_are_removed() {
-    let fields =
-        [("X-Conbool-customer-test", " true"), ("X-Conbool-Released", " yes"), ("x-conbool-released", " yes")];
+    let fields = [("X-Conbool-customer-test", " true"), ("X-Conbool-Released", " yes"), ("x-conbool-released", " yes")];
     for peer in [INTERNAL, WORLD] {
         let verdict = judge(&site(), &case(peer, "alice@customer.test", &["bob@remote.test"], &fields));
         assert_eq!((verdict.route, verdict.spam, verdict.forged), (Route::Relay, Spam::None, 3));
@@ -142,7 +148,8 @@ fn forged_markers_change_nothing_and_are_removed() {
 
 #[test]
 fn the_route_field_is_never_a_clients_to_set() {
-    let verdict = judge(&site(), &case(RELAY, "x@remote.test", &["a@customer.test"], &[("X-Conbool-Route", " direct")]));
+    let verdict =
+        judge(&site(), &case(RELAY, "x@remote.test", &["a@customer.test"], &[("X-Conbool-Route", " direct")]));
     assert_eq!(verdict.edits, [HeaderEdit::Delete { name: "X-Conbool-Route".into(), index: 1 }]);
 }
 
@@ -163,8 +170,12 @@ fn spam_from_the_relay_gets_exactly_one_flag() {
 
 #[test]
 fn a_released_message_has_no_spam_mark_at_all() {
-    let fields =
-        [("X-Spam-Flag", " YES"), ("X-Spam-Status", " Yes"), ("X-Conbool-Flag", " YES"), ("X-Conbool-Released", " yes")];
+    let fields = [
+        ("X-Spam-Flag", " YES"),
+        ("X-Spam-Status", " Yes"),
+        ("X-Conbool-Flag", " YES"),
+        ("X-Conbool-Released", " yes"),
+    ];
     let verdict = judge(&site(), &case(RELAY, "x@remote.test", &["alice@customer.test"], &fields));
     assert_eq!((verdict.spam, verdict.route), (Spam::Trusted, Route::Direct));
     assert_eq!(verdict.edits.len(), 2);
@@ -188,7 +199,7 @@ fn the_relay_without_tls_is_refused_for_now() {
 #[test]
 fn no_script_can_send_handed_back_mail_to_the_relay_again() {
     let script = "require \"imap4flags\"; removeflag [\"direct:loop-header\", \"direct:released\"]; addflag \"relay\";";
-    let site = site_with(Senders::All(["customer.test".to_string()].into()), script);
+    let site = site_with(AddressSet::Domains(["customer.test".to_string()].into()), script);
     for marker in ["X-Conbool-customer-test", "X-Conbool-Released"] {
         let value = if marker.ends_with("Released") { " yes" } else { " true" };
         let case = case(RELAY, "alice@customer.test", &["bob@remote.test"], &[(marker, value)]);
@@ -199,15 +210,15 @@ fn no_script_can_send_handed_back_mail_to_the_relay_again() {
 #[test]
 fn a_rule_can_send_other_mail_to_the_relay() {
     let script = "require \"imap4flags\"; addflag \"relay:archive\";";
-    let site = site_with(Senders::List(["alice@customer.test".to_string()].into()), script);
+    let site = site_with(AddressSet::Listed(["alice@customer.test".to_string()].into()), script);
     let case = case(INTERNAL, "bob@customer.test", &["x@remote.test"], &[]);
-    assert_eq!(routed(&site, &case), (Route::Relay, Route::Direct, reasons(&["archive"])));
+    assert_eq!(routed(&site, &case), (Route::Relay, Some(Route::Direct), reasons(&["archive"])));
 }
 
 #[test]
 fn a_failing_rule_is_a_temporary_failure() {
     let script = "require \"ihave\"; error \"directory away\";";
-    let site = site_with(Senders::All(["customer.test".to_string()].into()), script);
+    let site = site_with(AddressSet::Domains(["customer.test".to_string()].into()), script);
     let verdict = judge(&site, &case(INTERNAL, "alice@customer.test", &["x@remote.test"], &[]));
     assert_eq!((verdict.disposition.name(), verdict.reasons[0].name.as_ref()), ("tempfail", "rules-failed"));
     assert!(verdict.reasons[0].text.contains("directory away"));
@@ -220,7 +231,7 @@ fn rules_reject_discard_and_hold() {
         ("discard;", "discard"),
         ("require \"fileinto\"; fileinto \"Quarantine\";", "quarantine"),
     ] {
-        let site = site_with(Senders::All(["customer.test".to_string()].into()), script);
+        let site = site_with(AddressSet::Domains(["customer.test".to_string()].into()), script);
         let verdict = judge(&site, &case(INTERNAL, "alice@customer.test", &["x@remote.test"], &[]));
         assert_eq!(verdict.disposition.name(), disposition);
         if let Disposition::Reject(reply) = verdict.disposition {

@@ -92,7 +92,8 @@ fn is_sound(before: &[Part], deciding: &Part, kept: &Kept) -> bool {
 /// begun.
 fn judge_part(settings: &Settings, entity: &Entity, content: &[u8], ended: bool, kept: &Kept) -> Answer<()> {
     let is_tnef = settings.lenient_calendaring && is_tnef(&entity.media_type);
-    if !is_tnef && !(entity.media_type == "text/calendar" && method_allows(settings, entity)) {
+    let is_calendar = entity.media_type == "text/calendar" && method_allows(settings, entity);
+    if !is_tnef && !is_calendar {
         return Answer::No;
     }
     if !ended && !kept.cut {

@@ -84,7 +84,10 @@ impl Entity {
     pub(super) fn parse(fields: &MimeFields) -> Result<Self, Defect> {
         fields.check()?;
         let encoding = transfer_encoding(fields.transfer_encoding)?;
-        let line = line(fields.content_type.unwrap_or(b"text/plain"))?;
+        let Some(content_type) = fields.content_type else {
+            return Ok(Self::plain(encoding, is_file(fields.disposition)?));
+        };
+        let line = line(content_type)?;
         let parsed = MessageStream::new(&line).parse_content_type();
         let content_type = parsed.as_content_type();
         let media_type = match content_type {
@@ -111,6 +114,12 @@ impl Entity {
         let report_types = parameters("report-type").map(|value| value.trim().to_ascii_lowercase()).collect();
         let is_file = parameters("name").next().is_some() || is_file(fields.disposition)?;
         Ok(Self { media_type, encoding, boundary, methods, report_types, is_file })
+    }
+
+    /// An entity that names no type (RFC 2045, 5.2).
+    fn plain(encoding: Encoding, is_file: bool) -> Self {
+        let media_type = "text/plain".to_owned();
+        Self { media_type, encoding, boundary: None, methods: Vec::new(), report_types: Vec::new(), is_file }
     }
 
     /// The subtype of a multipart, in lower case.
@@ -197,13 +206,14 @@ fn is_file(value: Option<&[u8]>) -> Result<bool, Defect> {
         .is_none_or(|disposition| disposition.c_type != "inline" || disposition.attribute("filename").is_some()))
 }
 
-/// RFC 2046, 5.1.1: 1 to 70 characters, no space at the end; any visible ASCII is taken. It must also stand in the
-/// field as it is: escapes, encoded words and RFC 2231 forms are read differently by different readers.
+/// RFC 2046, 5.1.1: 1 to 70 characters, no space at the end; any visible ASCII is taken. The field must be free of
+/// escapes, encoded words and RFC 2231 forms, which are read differently by different readers.
 fn is_boundary(boundary: &str, line: &[u8]) -> bool {
     (1..=70).contains(&boundary.len())
         && boundary.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
         && !boundary.ends_with(' ')
-        && memchr::memmem::find(line, boundary.as_bytes()).is_some()
+        && memchr::memchr2(b'\\', b'*', line).is_none()
+        && memchr::memmem::find(line, b"=?").is_none()
 }
 
 /// Stricter than the decoder: whole groups of four, padding only at the end. With `cut`, the end is missing.

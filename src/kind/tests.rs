@@ -84,7 +84,7 @@ impl Message {
     /// The kind, which must not depend on how the body was cut.
     fn kind(&self) -> Kind {
         let whole = self.whole();
-        let step = self.body.len() / 2000 + 1;
+        let step = self.body.len() / 300 + 1;
         (0..=self.body.len()).step_by(step).for_each(|read| self.check_cut(read, whole));
         whole
     }

@@ -2,7 +2,7 @@
 //!
 //! mail-parser's message parser is not used for this: it takes a boundary anywhere in a line and as a prefix of
 //! another, repairs what is broken without saying so, keeps nested messages in nested values, which exhausts the stack
-//! when thousands of them are dropped, and its result on a truncated message tells nothing of the whole. Here each line
+//! when tens of thousands of them are dropped, and its result on a truncated message tells nothing of the whole. Here each line
 //! is looked at once, there is no recursion, and whatever two readers could take apart differently is a [`Defect`].
 
 use memchr::memmem::find_iter;

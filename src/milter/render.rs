@@ -4,8 +4,7 @@ use std::ffi::CString;
 
 use indymilter::{ActionError, ContextActions, EomActions, SetErrorReply, SmtpReply, Status};
 
-use crate::headers::ROUTE_FIELD;
-use crate::verdict::{Disposition, HeaderEdit, Reply, Verdict};
+use crate::verdict::{Disposition, HeaderEdit, ROUTE_FIELD, Reply, Verdict};
 
 /// What was agreed with the mail server about how to say things.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +62,7 @@ impl Rendering {
 /// acts on it when it is inserted; deleting it in the same breath keeps it out of the message. It is inserted before
 /// any field of that name that came with the message, so that the deletion always hits ours.
 fn route_mark(verdict: &Verdict) -> Vec<HeaderEdit> {
-    if verdict.route == verdict.sender_table_route {
+    if verdict.sender_table_route == Some(verdict.route) {
         return Vec::new();
     }
     vec![

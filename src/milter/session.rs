@@ -5,8 +5,7 @@ use std::ffi::{CStr, CString};
 use indymilter::{Actions, Macros, ProtoOpts, SocketInfo, Status};
 
 use crate::case::{Case, Client, Limit};
-use crate::judge;
-use crate::site::Site;
+use crate::judge::{self, Site};
 
 /// Most recipients that one transaction is judged with; Postfix takes 1000 (`smtpd_recipient_limit`).
 const MAX_RECIPIENTS: usize = 50_000;

@@ -13,7 +13,8 @@ pub fn header_section(header: &HeaderSection) -> Vec<u8> {
         text.extend_from_slice(field.bare_name());
         text.push(b':');
         for (index, &byte) in field.value.iter().enumerate() {
-            let folded = field.value[index + 1..].iter().find(|&&next| next != b'\n').is_some_and(|next| b" \t".contains(next));
+            let folded =
+                field.value[index + 1..].iter().find(|&&next| next != b'\n').is_some_and(|next| b" \t".contains(next));
             text.push(match byte {
                 b'\0' => b' ',
                 b'\r' | b'\n' if !folded => b' ',

@@ -8,8 +8,8 @@ use sieve::runtime::RuntimeError;
 use sieve::{Compiler, Sieve};
 
 use super::{ENVIRONMENT, LIST_PREFIX, QUARANTINE_MAILBOX, Script, ScriptError};
-use crate::headers::{ROUTE_FIELD, SPAM_FLAG_FIELD};
-use crate::scope::Senders;
+use crate::address::AddressSet;
+use crate::verdict::{ROUTE_FIELD, SPAM_FLAG_FIELD};
 
 /// Fields that no script may add or remove: RFC 5293, section 6, and those that have keywords or a meaning of their
 /// own here.
@@ -30,11 +30,11 @@ pub struct Needs {
 ///
 /// # Errors
 /// The first syntax error, or else every use of something that is not supported.
-pub fn compile(script: &Script, lists: &HashMap<String, Senders>) -> Result<(Sieve, Needs), Vec<ScriptError>> {
+pub fn compile(script: &Script, lists: &HashMap<String, AddressSet>) -> Result<(Sieve, Needs), Vec<ScriptError>> {
     let error = |line, message| ScriptError { file: script.file.clone(), line, message };
     let sieve = Compiler::new()
         .compile(script.text.as_bytes())
-        .map_err(|mistake| vec![error(Some(mistake.line_num()), mistake.to_string())])?;
+        .map_err(|mistake| vec![error(Some(mistake.line_num().max(1)), mistake.to_string())])?;
     // sieve-rs keeps the instructions private, but serialises them: that is the one way to see what a script uses.
     let program = serde_json::to_value(&sieve)
         .map_err(|cause| vec![error(None, format!("the compiled script cannot be inspected: {cause}"))])?;
@@ -50,7 +50,7 @@ pub fn compile(script: &Script, lists: &HashMap<String, Senders>) -> Result<(Sie
 /// A walk over the compiled program that collects what it needs and what is not supported.
 struct Review<'a> {
     text: &'a str,
-    lists: &'a HashMap<String, Senders>,
+    lists: &'a HashMap<String, AddressSet>,
     needs: Needs,
     errors: BTreeSet<(Option<usize>, String)>,
 }
@@ -186,9 +186,8 @@ impl Review<'_> {
         if ENVIRONMENT.contains(&item) {
             return;
         }
-        let nearest = ENVIRONMENT.iter().max_by(|a, b| {
-            strsim::jaro_winkler(a, item).total_cmp(&strsim::jaro_winkler(b, item))
-        });
+        let nearest =
+            ENVIRONMENT.iter().max_by(|a, b| strsim::jaro_winkler(a, item).total_cmp(&strsim::jaro_winkler(b, item)));
         let advice = nearest.map(|nearest| format!("; did you mean {nearest:?}?")).unwrap_or_default();
         self.errors.insert((self.line_of(item), format!("there is no environment item {item:?}{advice}")));
     }

@@ -19,8 +19,8 @@ fn script(text: &str) -> Script {
     Script { file: "site.sieve".into(), text: text.into() }
 }
 
-fn lists() -> HashMap<String, Senders> {
-    HashMap::from([("scope".to_string(), Senders::List(["alice@customer.test".to_string()].into()))])
+fn lists() -> HashMap<String, AddressSet> {
+    HashMap::from([("scope".to_string(), AddressSet::Listed(["alice@customer.test".to_string()].into()))])
 }
 
 fn case(fields: &[(&str, &str)]) -> Case {
@@ -121,8 +121,16 @@ fn mistakes_are_found_when_the_script_is_compiled() {
         ("require \"vacation\";\nvacation \"away\";", 1, "\"vacation\" is not supported"),
         ("require \"fileinto\";\nfileinto \"Spam\";", 2, "no mailbox \"Spam\""),
         ("if size :over 1M { discard; }", 1, "size is not supported"),
-        ("require \"environment\";\n\nif environment \"vnd.conbool.relased\" \"yes\" { stop; }", 3, "vnd.conbool.released"),
-        ("require [\"envelope\",\"extlists\"];\nif envelope :list \"from\" \"urn:conbool-milter:avg\" {stop;}", 2, "no list"),
+        (
+            "require \"environment\";\n\nif environment \"vnd.conbool.relased\" \"yes\" { stop; }",
+            3,
+            "vnd.conbool.released",
+        ),
+        (
+            "require [\"envelope\",\"extlists\"];\nif envelope :list \"from\" \"urn:conbool-milter:avg\" {stop;}",
+            2,
+            "no list",
+        ),
         ("require \"editheader\";\naddheader \"X-Spam-Flag\" \"YES\";", 2, "$Junk"),
         ("require \"editheader\";\ndeleteheader \"Received\";", 2, "cannot be edited"),
         ("require \"foreverypart\";", 1, "not supported"),

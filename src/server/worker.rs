@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
+use crate::judge::Site;
 use crate::milter::{self, Judge, MilterStream, Socket};
-use crate::site::Site;
 
 /// A connection on its way from the accepting thread.
 #[derive(Debug)]

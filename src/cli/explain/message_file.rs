@@ -81,7 +81,10 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_field_begins_the_body() {
-        assert_eq!(fields("A: 1\nnot a field\nB: 2\n"), (vec![("A".into(), " 1".into())], "not a field\nB: 2\n".into()));
+        assert_eq!(
+            fields("A: 1\nnot a field\nB: 2\n"),
+            (vec![("A".into(), " 1".into())], "not a field\nB: 2\n".into())
+        );
         assert_eq!(fields(" folded: first\n"), (vec![], " folded: first\n".into()));
         assert_eq!(fields(""), (vec![], String::new()));
     }

@@ -117,8 +117,6 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     /// No input stops the judgement, and no way of cutting a body changes the answer but for the safe one.
     #[test]
     fn cutting_the_body_gives_the_same_or_the_safe_answer(message in any_message()) {
@@ -128,8 +126,8 @@ proptest! {
     /// Only the first bytes up to the limit count.
     #[test]
     fn bytes_past_the_limit_do_not_matter(mut message in any_message(), more in vec(piece(), 0..10)) {
-        message.body.resize(message.body.len().max(message.settings.body_limit.min(400)), b'x');
-        prop_assume!(message.body.len() >= message.settings.body_limit);
+        message.settings.body_limit = message.settings.body_limit.min(400);
+        message.body.resize(message.body.len().max(message.settings.body_limit), b'x');
         let before = message.whole();
         message.body.extend(more.concat());
         prop_assert_eq!(message.whole(), before);

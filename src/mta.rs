@@ -1,0 +1,3 @@
+//! What each mail server needs to route as the verdicts say: its configuration, generated from ours.
+
+pub mod postfix;

@@ -1,0 +1,270 @@
+//! Postfix: the settings, services and tables that carry the verdicts out.
+//!
+//! For senders in scope the relay is the default, by a sender table; exempt mail is taken out of it. The milter adds a
+//! header, Postfix turns that into a FILTER to a *split listener* of its own, one recipient a transaction, and there
+//! hosted recipients route as ever and all others go direct. A second listener of the same kind serves messages that
+//! belong on the relay although their envelope sender is not in the table. Postfix queues, encrypts, retries and
+//! bounces; a message whose mark was lost goes to the relay, never past it.
+
+mod existing;
+mod list;
+mod main_cf;
+mod master_cf;
+mod notes;
+mod table;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, Socket};
+
+pub use existing::{Existing, ReadError};
+
+/// Where Postfix has its configuration unless told otherwise.
+pub const DEFAULT_CONFIG_DIRECTORY: &str = "/etc/postfix";
+
+/// What the Postfix configuration is generated from.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// Our configuration.
+    pub config: &'a Config,
+    /// The provider's relay, for a configuration that names no `relay.host`.
+    pub provider_relay_host: &'a str,
+    /// Where the tables will lie: the Postfix instance's configuration directory.
+    pub config_directory: &'a Path,
+    /// What the instance has now. Lists are merged with it; empty if unknown.
+    pub existing: Existing,
+    /// Where the split listeners listen.
+    pub listeners: Listeners,
+}
+
+/// The split listeners of one Postfix instance.
+///
+/// Whoever can connect to them may send past the relay, so the address is a loopback address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listeners {
+    /// Loopback address, default 127.0.0.1.
+    pub address: IpAddr,
+    /// Port of the listener for exempt messages, default 25035.
+    pub direct_port: u16,
+    /// Port of the listener for messages that go to the relay whoever sent them, default 25036.
+    pub relay_port: u16,
+}
+
+impl Default for Listeners {
+    fn default() -> Self {
+        Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), direct_port: 25035, relay_port: 25036 }
+    }
+}
+
+/// The generated configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fragments {
+    /// Settings, to be appended to main.cf (postconf(5)).
+    pub main_cf: String,
+    /// Services, to be appended to master.cf (master(5)).
+    pub master_cf: String,
+    /// File name and text of each look-up table.
+    pub tables: Vec<(String, String)>,
+    /// What the administrator should know or decide, one sentence or two each. They also stand at the head of `main_cf`.
+    pub notes: Vec<String>,
+    /// Settings of `main_cf` that the instance's main.cf has now. They must go from there (`postconf -#`): the last one
+    /// counts, but every Postfix process would log a warning.
+    pub replaced_settings: Vec<String>,
+    /// Services of an earlier run in the instance's master.cf, `name/type`. They must go from there (`postconf -M#`).
+    pub replaced_services: Vec<String>,
+}
+
+/// Why no configuration can be generated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// A value cannot be written into a Postfix configuration file.
+    Value {
+        /// Its key.
+        what: &'static str,
+        /// The value.
+        value: String,
+    },
+    /// The relay is named by address, so nothing says which name its certificate must carry.
+    NoTlsName(String),
+    /// The split listeners would be reachable from elsewhere, or are one and the same.
+    Listeners(Listeners),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value { what, value } => write!(f, "{what}: Postfix cannot take {value:?} as a value here"),
+            Self::NoTlsName(host) => {
+                write!(f, "relay.host is the address {host}: set relay.tls_name to the name in the relay's certificate")
+            }
+            Self::Listeners(listeners) => write!(
+                f,
+                "split listeners {}, ports {} and {}: they need a loopback address and two different ports",
+                listeners.address, listeners.direct_port, listeners.relay_port
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Generates main.cf settings, master.cf services and tables for one Postfix instance.
+///
+/// The same request gives the same text, and so does the request that is made once the settings are in place.
+///
+/// # Errors
+/// [`Error`] if a value has no place in a Postfix configuration file, or could not work.
+pub fn generate(request: &Request<'_>) -> Result<Fragments, Error> {
+    let names = Names::new(request)?;
+    let tables = vec![
+        (table::SENDERS.to_owned(), table::senders(request.config, &names)?),
+        (table::ROUTES.to_owned(), table::routes(&names)),
+        (table::HOSTED.to_owned(), table::hosted(request.config)),
+        (table::CLIENTS.to_owned(), table::clients(request.config)),
+        (table::STATUS.to_owned(), table::status()),
+    ];
+    let notes = notes::notes(request, &names);
+    let main_cf = main_cf::generate(request, &names, &notes)?;
+    let replaced_settings = list::setting_names(&main_cf).filter(|name| request.existing.is_written(name));
+    Ok(Fragments {
+        replaced_settings: replaced_settings.map(str::to_owned).collect(),
+        replaced_services: request.existing.our_services(),
+        master_cf: master_cf::generate(request, &names)?,
+        main_cf,
+        tables,
+        notes,
+    })
+}
+
+/// Values that appear in several files, checked and in Postfix's notation.
+#[derive(Debug)]
+struct Names {
+    /// `[host]:port` of the relay.
+    relay_next_hop: String,
+    /// Name that the relay's certificate must carry.
+    tls_name: String,
+    /// Next hop of exempt mail; empty for the recipient's MX.
+    direct_next_hop: String,
+    /// `[address]:port` of the listener for exempt messages.
+    direct_listener: String,
+    /// `[address]:port` of the listener for the relay's messages.
+    relay_listener: String,
+    /// The configuration directory, in main.cf notation.
+    directory: String,
+    /// The milter's socket as Postfix sees it, in main.cf notation.
+    socket: String,
+}
+
+impl Names {
+    fn new(request: &Request<'_>) -> Result<Self, Error> {
+        let Listeners { address, direct_port, relay_port } = request.listeners;
+        if !address.is_loopback() || direct_port == relay_port {
+            return Err(Error::Listeners(request.listeners));
+        }
+        let relay = &request.config.relay;
+        let host = relay.host.as_deref().unwrap_or(request.provider_relay_host);
+        let bare = host_name("relay.host", host.trim_start_matches('[').trim_end_matches(']'))?;
+        let tls_name = match &relay.tls_name {
+            Some(name) => host_name("relay.tls_name", name)?,
+            None if bare.parse::<IpAddr>().is_ok() => return Err(Error::NoTlsName(bare)),
+            None => bare.clone(),
+        };
+        let direct = request.config.direct.next_hop.as_deref().unwrap_or_default();
+        if !direct.chars().all(|character| is_host_character(character) || matches!(character, '[' | ']')) {
+            return Err(Error::Value { what: "direct.next_hop", value: direct.to_owned() });
+        }
+        Ok(Self {
+            relay_next_hop: format!("[{bare}]:{}", relay.port),
+            tls_name,
+            direct_next_hop: direct.to_owned(),
+            direct_listener: format!("[{address}]:{direct_port}"),
+            relay_listener: format!("[{address}]:{relay_port}"),
+            directory: path("the Postfix configuration directory", request.config_directory)?,
+            socket: milter_socket(&request.config.milter.sockets, &request.existing.queue_directory())?,
+        })
+    }
+}
+
+fn is_host_character(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_' | ':')
+}
+
+fn host_name(what: &'static str, name: &str) -> Result<String, Error> {
+    if name.is_empty() || !name.chars().all(is_host_character) {
+        return Err(Error::Value { what, value: name.to_owned() });
+    }
+    Ok(name.to_owned())
+}
+
+/// A path as one word of main.cf or master.cf, where `$` is `$$`.
+fn path(what: &'static str, path: &Path) -> Result<String, Error> {
+    match path.to_str() {
+        Some(text)
+            if !text.is_empty()
+                && !text.contains(|character: char| {
+                    character.is_whitespace() || character.is_control() || ",{}\"#".contains(character)
+                }) =>
+        {
+            Ok(text.replace('$', "$$"))
+        }
+        _ => Err(Error::Value { what, value: path.to_string_lossy().into_owned() }),
+    }
+}
+
+/// The socket that Postfix uses: one below its queue directory if there is, written relative to it, which means the same
+/// file whether the Postfix process runs chrooted or not; else the first.
+fn milter_socket(sockets: &[Socket], queue_directory: &Path) -> Result<String, Error> {
+    const WHAT: &str = "socket";
+    let below = sockets.iter().find_map(|socket| match socket {
+        Socket::Unix(path) => path.strip_prefix(queue_directory).ok(),
+        Socket::Inet(..) => None,
+    });
+    match (below, sockets.first()) {
+        (Some(below), _) => Ok(format!("unix:{}", path(WHAT, below)?)),
+        (None, Some(Socket::Unix(absolute))) => Ok(format!("unix:{}", path(WHAT, absolute)?)),
+        (None, Some(Socket::Inet(address, port))) => Ok(match address {
+            IpAddr::V4(address) if address.is_unspecified() => format!("inet:127.0.0.1:{port}"),
+            IpAddr::V4(address) => format!("inet:{address}:{port}"),
+            IpAddr::V6(address) if address.is_unspecified() => format!("inet:[::1]:{port}"),
+            IpAddr::V6(address) => format!("inet:[{address}]:{port}"),
+        }),
+        (None, None) => Err(Error::Value { what: WHAT, value: String::new() }),
+    }
+}
+
+/// Well-known places of the system's trust anchors: Debian, Red Hat, SUSE, Alpine and the BSDs.
+const CA_BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/usr/local/share/certs/ca-root-nss.crt",
+];
+
+fn find_ca_bundle() -> Option<PathBuf> {
+    CA_BUNDLES.iter().map(PathBuf::from).find(|bundle| bundle.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn socket_as_postfix_sees_it() {
+        let queue = Path::new("/var/spool/postfix");
+        let unix = |path: &str| Socket::Unix(PathBuf::from(path));
+        let inet = |address: &str| Socket::Inet(address.parse().unwrap(), 8895);
+        let seen = |sockets: &[Socket]| milter_socket(sockets, queue);
+        assert_eq!(seen(&[unix("/var/spool/postfix/conbool/milter.sock")]).unwrap(), "unix:conbool/milter.sock");
+        assert_eq!(seen(&[unix("/run/a"), unix("/var/spool/postfix/b")]).unwrap(), "unix:b");
+        assert_eq!(seen(&[inet("::"), unix("/var/spool/postfix/b")]).unwrap(), "unix:b");
+        assert_eq!(seen(&[unix("/run/a$b")]).unwrap(), "unix:/run/a$$b");
+        assert_eq!(seen(&[inet("192.0.2.1")]).unwrap(), "inet:192.0.2.1:8895");
+        assert_eq!(seen(&[inet("0.0.0.0")]).unwrap(), "inet:127.0.0.1:8895");
+        assert_eq!(seen(&[inet("::")]).unwrap(), "inet:[::1]:8895");
+        assert!(seen(&[]).is_err());
+        assert!(seen(&[unix("/run/a b")]).is_err());
+    }
+}

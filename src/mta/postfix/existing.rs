@@ -1,0 +1,235 @@
+//! What a Postfix instance is set to now, as postconf(1) tells it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Parameters whose value in force matters, set in main.cf or not.
+const IN_FORCE: [&str; 13] = [
+    "compatibility_level",
+    "mail_version",
+    "milter_protocol",
+    "queue_directory",
+    "smtpd_forbid_bare_newline",
+    "smtpd_forbid_bare_newline_reject_code",
+    "smtpd_milters",
+    "smtpd_recipient_restrictions",
+    "smtpd_relay_restrictions",
+    "smtpd_data_restrictions",
+    "smtpd_tls_security_level",
+    "smtpd_use_tls",
+    "syslog_name",
+];
+
+/// What a Postfix instance is set to. Empty (`default()`) means that nothing is known about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Existing {
+    known: bool,
+    written: BTreeMap<String, String>,
+    in_force: BTreeMap<String, String>,
+    services: Vec<Service>,
+    options: Vec<ServiceOption>,
+    ca_bundle: Option<PathBuf>,
+}
+
+/// One line of master.cf.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Service {
+    /// `name/type`.
+    name: String,
+    chroot: bool,
+}
+
+/// One `-o name=value` of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ServiceOption {
+    /// `name/type` of the service.
+    pub service: String,
+    /// Parameter.
+    pub name: String,
+    /// Value, not expanded.
+    pub value: String,
+}
+
+/// Why an instance's settings cannot be read.
+#[derive(Debug)]
+pub enum ReadError {
+    /// postconf could not be started.
+    Start(io::Error),
+    /// postconf failed, and said this.
+    Failed(String),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(error) => write!(f, "cannot run postconf: {error}"),
+            Self::Failed(text) => write!(f, "postconf: {text}"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+impl Existing {
+    /// Asks postconf what the instance in `config_directory` is set to.
+    ///
+    /// Without a main.cf there nothing is known of the instance but the host's trust anchors.
+    ///
+    /// # Errors
+    /// [`ReadError`] if there is a main.cf but no postconf, or postconf does not understand it.
+    pub fn read(config_directory: &Path) -> Result<Self, ReadError> {
+        let host = Self { ca_bundle: super::find_ca_bundle(), ..Self::default() };
+        if !config_directory.join("main.cf").exists() {
+            return Ok(host);
+        }
+        let ask = |arguments: &[&str]| postconf(config_directory, arguments);
+        let written = ask(&["-n"])?;
+        let in_force = ask(&[&["-x"], &IN_FORCE[..]].concat())?;
+        // A directory with main.cf only is no instance yet, and no reason to stop.
+        let master = config_directory.join("master.cf").exists();
+        let services = if master { ask(&["-M"])? } else { String::new() };
+        let options = if master { ask(&["-P"])? } else { String::new() };
+        Ok(Self { ca_bundle: host.ca_bundle, ..Self::parse(&written, &in_force, &services, &options) })
+    }
+
+    /// Takes the output of `postconf -n`, `postconf -x NAME…`, `postconf -M` and `postconf -P`.
+    pub fn parse(written: &str, in_force: &str, services: &str, options: &str) -> Self {
+        Self {
+            known: true,
+            written: settings(written).collect(),
+            in_force: settings(in_force).collect(),
+            services: services.lines().filter_map(service).collect(),
+            options: settings(options).filter_map(service_option).collect(),
+            ca_bundle: None,
+        }
+    }
+
+    /// True if anything is known about the instance.
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// The services of an earlier run in master.cf, `name/type`.
+    pub(super) fn our_services(&self) -> Vec<String> {
+        self.services.iter().map(|service| &service.name).filter(|name| self.is_ours(name)).cloned().collect()
+    }
+
+    fn is_ours(&self, service: &str) -> bool {
+        service.starts_with("conbool-")
+            || self.options.iter().any(|option| {
+                option.service == service && option.name == "cleanup_service_name" && option.value == "conbool-cleanup"
+            })
+    }
+
+    /// The value of a parameter as written in main.cf; empty values and parameters that are not set are `None`.
+    pub(super) fn written(&self, name: &str) -> Option<&str> {
+        self.written.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// True if main.cf sets the parameter, to whatever.
+    pub(super) fn is_written(&self, name: &str) -> bool {
+        self.written.contains_key(name)
+    }
+
+    /// The value in force of one of the parameters asked for, with `$name` expanded; `None` if unknown.
+    pub(super) fn in_force(&self, name: &str) -> Option<&str> {
+        self.in_force.get(name).or_else(|| self.written.get(name)).map(String::as_str)
+    }
+
+    /// `queue_directory`.
+    pub(super) fn queue_directory(&self) -> PathBuf {
+        PathBuf::from(self.in_force("queue_directory").unwrap_or("/var/spool/postfix"))
+    }
+
+    /// All `-o` options of all services but our own.
+    pub(super) fn options(&self) -> impl Iterator<Item = &ServiceOption> {
+        self.options.iter().filter(|option| !self.is_ours(&option.service))
+    }
+
+    /// True if some SMTP server process runs chrooted.
+    pub(super) fn smtpd_is_chrooted(&self) -> bool {
+        self.services.iter().any(|service| service.chroot && service.name == "smtp/inet")
+    }
+
+    /// The host's own trust anchors.
+    pub(super) fn ca_bundle(&self) -> Option<&Path> {
+        self.ca_bundle.as_deref()
+    }
+
+    /// The same, with these trust anchors of the host.
+    #[must_use]
+    pub fn with_ca_bundle(self, bundle: &Path) -> Self {
+        Self { ca_bundle: Some(bundle.to_owned()), ..self }
+    }
+}
+
+/// Runs postconf; it lives where many users' PATH does not reach.
+fn postconf(config_directory: &Path, arguments: &[&str]) -> Result<String, ReadError> {
+    let mut places = vec![OsStr::new("postconf")];
+    places.extend(["/usr/sbin/postconf", "/usr/local/sbin/postconf"].map(OsStr::new));
+    let mut missing = io::Error::from(io::ErrorKind::NotFound);
+    for place in places {
+        let run = Command::new(place).arg("-c").arg(config_directory).args(arguments).stdin(Stdio::null()).output();
+        match run {
+            Ok(output) if output.status.success() => return Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            Ok(output) => {
+                let text = String::from_utf8_lossy(&output.stderr);
+                let text = text.lines().find(|line| line.contains("fatal")).unwrap_or(text.trim()).to_owned();
+                return Err(ReadError::Failed(text.trim_start_matches("postconf: ").to_owned()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing = error,
+            Err(error) => return Err(ReadError::Start(error)),
+        }
+    }
+    Err(ReadError::Start(missing))
+}
+
+fn settings(text: &str) -> impl Iterator<Item = (String, String)> + '_ {
+    text.lines().filter_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        Some((name.trim().to_owned(), value.trim().to_owned()))
+    })
+}
+
+fn service(line: &str) -> Option<Service> {
+    let mut fields = line.split_whitespace();
+    let (name, kind) = (fields.next()?, fields.next()?);
+    // The default of the chroot column is "n" since Postfix 3.0; before, it was "y".
+    let chroot = fields.nth(2)? == "y";
+    Some(Service { name: format!("{name}/{kind}"), chroot })
+}
+
+fn service_option((name, value): (String, String)) -> Option<ServiceOption> {
+    let (service, name) = name.rsplit_once('/')?;
+    Some(ServiceOption { service: service.to_owned(), name: name.to_owned(), value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn postconf_output() {
+        let existing = Existing::parse(
+            "mydestination = a.test, b.test\nrelayhost =\nsmtpd_milters = { inet:localhost:8891, default_action=accept }\n",
+            "queue_directory = /srv/spool\n",
+            "smtp       inet  n       -       y       -       -       smtpd\nsmtp unix - - n - - smtp\n",
+            "smtp/unix/syslog_name = postfix/out\n127.0.0.1:10025/inet/smtpd_milters = \n",
+        );
+        assert!(existing.is_known());
+        assert_eq!(existing.written("mydestination"), Some("a.test, b.test"));
+        assert_eq!(existing.written("relayhost"), None);
+        assert!(existing.is_written("relayhost"));
+        assert_eq!(existing.written("smtpd_milters"), Some("{ inet:localhost:8891, default_action=accept }"));
+        assert_eq!(existing.queue_directory(), Path::new("/srv/spool"));
+        assert!(existing.smtpd_is_chrooted());
+        assert_eq!(existing.our_services(), Vec::<String>::new());
+        let options: Vec<_> =
+            existing.options().map(|option| (option.service.as_str(), option.name.as_str())).collect();
+        assert_eq!(options, [("smtp/unix", "syslog_name"), ("127.0.0.1:10025/inet", "smtpd_milters")]);
+    }
+}

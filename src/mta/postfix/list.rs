@@ -1,0 +1,101 @@
+//! Lists in main.cf values: taken apart, put together.
+
+/// Splits a main.cf list at commas and white space, as Postfix does: what stands in braces stays together, and so does
+/// the word around them (`static:{FILTER a:}`). Unbalanced braces leave the rest as one item.
+pub fn split(value: &str) -> Vec<&str> {
+    let mut items = Vec::new();
+    let mut start = None;
+    let mut depth = 0usize;
+    for (at, character) in value.char_indices() {
+        let separator = depth == 0 && (character == ',' || character.is_ascii_whitespace());
+        match (separator, start) {
+            (true, Some(from)) => {
+                items.push(&value[from..at]);
+                start = None;
+            }
+            (false, None) => start = Some(at),
+            _ => {}
+        }
+        match character {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    items.extend(start.map(|from| &value[from..]));
+    items
+}
+
+/// The restrictions of an access restriction list (postconf(5), smtpd_relay_restrictions), each with its argument.
+pub fn restrictions(value: &str) -> Vec<String> {
+    let mut restrictions: Vec<String> = Vec::new();
+    let mut open = false;
+    for item in split(value) {
+        match restrictions.last_mut() {
+            Some(last) if open => {
+                last.push(' ');
+                last.push_str(item);
+            }
+            _ => restrictions.push(item.to_owned()),
+        }
+        open = takes_argument(item);
+    }
+    restrictions
+}
+
+fn takes_argument(word: &str) -> bool {
+    let word = word.to_ascii_lowercase();
+    word.starts_with("check_")
+        || matches!(word.as_str(), "warn_if_reject" | "sleep" | "reject_rbl_client")
+        || word.starts_with("reject_rhsbl_")
+        || word.starts_with("permit_dnswl_")
+        || word.starts_with("permit_rhswl_")
+}
+
+/// One main.cf setting. A list of more than one item, or a long one, is written one item a line.
+pub fn setting(name: &str, items: &[String], separator: &str) -> String {
+    match items {
+        [] => format!("{name} =\n"),
+        [item] if name.len() + item.len() < 100 => format!("{name} = {item}\n"),
+        _ => {
+            let items = items.join(&format!("{separator}\n    "));
+            format!("{name} =\n    {items}\n")
+        }
+    }
+}
+
+/// The names of the settings in a main.cf text.
+pub fn setting_names(text: &str) -> impl Iterator<Item = &str> {
+    let settings = text.lines().filter(|line| !line.starts_with(|first: char| first == '#' || first.is_whitespace()));
+    settings.filter_map(|line| line.split_once('=').map(|(name, _)| name.trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn braces_keep_items_together() {
+        assert_eq!(
+            split("inet:localhost:8891, { unix:a b, x=y }\tstatic:{FILTER a:}  c"),
+            ["inet:localhost:8891", "{ unix:a b, x=y }", "static:{FILTER a:}", "c"]
+        );
+        assert_eq!(split(" , "), Vec::<&str>::new());
+        assert_eq!(split("a { b, c"), ["a", "{ b, c"]);
+    }
+
+    #[test]
+    fn restrictions_keep_their_arguments() {
+        assert_eq!(
+            restrictions(
+                "permit_mynetworks warn_if_reject reject_rbl_client a.test, check_policy_service { inet:a:1, b=c } reject"
+            ),
+            [
+                "permit_mynetworks",
+                "warn_if_reject reject_rbl_client a.test",
+                "check_policy_service { inet:a:1, b=c }",
+                "reject"
+            ]
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! `conbool-milter check`: every mistake in the configuration and in the scripts at once.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str, files: &[(&str, &str)]) -> Self {
+        let folder = std::env::temp_dir().join(format!("conbool-milter-{}-check-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for (file, text) in files {
+            std::fs::write(folder.join(file), text).unwrap();
+        }
+        Self(folder)
+    }
+
+    /// Exit code, standard output, and standard error without the folder's path.
+    fn check(&self) -> (Option<i32>, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_conbool-milter"))
+            .args(["check", "--config"])
+            .arg(self.0.join("m.toml"))
+            .output()
+            .unwrap();
+        let folder = format!("{}/", self.0.display());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&folder, "");
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const FIVE_LINES: &str = "provider = \"conbool\"\ndomains = [\"customer.test\"]\nrelay_networks = [\"192.0.2.0/24\"]\n\
+                          socket = \"unix:/run/conbool-milter/milter.sock\"\ninternal_networks = [\"10.0.0.0/8\"]\n";
+
+#[test]
+fn five_lines_are_a_configuration() {
+    let (code, output, errors) = Folder::new("good", &[("m.toml", FIVE_LINES)]).check();
+    assert_eq!((code, output.as_str(), errors.as_str()), (Some(0), "m.toml: no errors\n", ""));
+}
+
+#[test]
+fn mistakes_in_configuration_and_script_are_told_together() {
+    let config = format!("{FIVE_LINES}relay_network = \"192.0.2.0/24\"\n[rules]\nsite_script = \"site.sieve\"\n");
+    let script = "require \"fileinto\";\nfileinto \"Spam\";\nredirect \"x@remote.test\";\n";
+    let (code, _, errors) = Folder::new("both", &[("m.toml", &config), ("site.sieve", script)]).check();
+    assert_eq!(code, Some(1));
+    let lines: Vec<&str> = errors.lines().collect();
+    assert_eq!(lines.len(), 3, "{errors}");
+    assert!(lines[0].starts_with("m.toml:6: relay_network: ") && lines[0].contains("relay_networks"), "{errors}");
+    assert!(lines[1].starts_with("site.sieve:2: ") && lines[1].contains("Quarantine"), "{errors}");
+    assert!(lines[2].starts_with("site.sieve:3: ") && lines[2].contains("redirect is not supported"), "{errors}");
+}
+
+#[test]
+fn an_unknown_provider_is_told_with_its_place() {
+    let config = format!("# our site\n{}", FIVE_LINES.replace("\"conbool\"", "\"conbol\""));
+    let (code, _, errors) = Folder::new("provider", &[("m.toml", &config)]).check();
+    assert_eq!(code, Some(1));
+    assert!(errors.starts_with("m.toml:2: provider: ") && errors.contains("\"conbol\""), "{errors}");
+}
+
+#[test]
+fn a_providers_own_folder_is_checked_too() {
+    let config = FIVE_LINES.replace("\"conbool\"", "\"./own\"");
+    let folder = Folder::new("own", &[("m.toml", &config)]);
+    std::fs::create_dir(folder.0.join("own")).unwrap();
+    std::fs::write(folder.0.join("own/provider.toml"), "name = \"Own\"\n[relay]\nhost = \"relay.example\"\n").unwrap();
+    std::fs::write(folder.0.join("own/policy.sieve"), "keep\n").unwrap();
+    let (code, _, errors) = folder.check();
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("own/provider.toml:") && errors.contains("headers"), "{errors}");
+}

@@ -1,0 +1,78 @@
+//! The daemon under test: the built program, run by an ordinary user.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::process::{Process, run, wait_for};
+use super::{Error, namespace};
+
+/// User as whom the daemon runs in the lab; Debian has it always.
+pub const USER: &str = "daemon";
+
+/// The program, at a place that [`USER`] can reach wherever it was built.
+pub fn program() -> Result<PathBuf, Error> {
+    static PLACE: std::sync::OnceLock<Result<PathBuf, String>> = std::sync::OnceLock::new();
+    let place = PLACE.get_or_init(|| {
+        let place = Path::new(namespace::ROOT).join("conbool-milter");
+        let show = || -> std::io::Result<()> {
+            fs::write(&place, "")?;
+            Ok(namespace::bind(Path::new(env!("CARGO_BIN_EXE_conbool-milter")), &place)?)
+        };
+        show().map(|()| place.clone()).map_err(|error| format!("{}: {error}", place.display()))
+    });
+    Ok(place.clone()?)
+}
+
+/// A running daemon; it is killed when dropped.
+pub struct Daemon {
+    process: Process,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts the daemon with a configuration file and waits until its socket takes connections.
+    pub fn start(config: &Path, socket: &Path, log: &Path) -> Result<Self, Error> {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", USER, "--regid", USER, "--clear-groups", "--"]);
+        command.arg(program()?).args(["run", "--config"]).arg(config).current_dir("/");
+        let mut process = Process::start(&mut command, log)?;
+        wait_for("the daemon's socket", || (UnixStream::connect(socket).is_ok() || process.ended()).then_some(()))?;
+        if process.ended() {
+            return Err(format!("the daemon ended at once:\n{}", fs::read_to_string(log)?).into());
+        }
+        Ok(Self { process, log: log.to_owned() })
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends a signal such as `TERM` or `HUP`.
+    pub fn signal(&self, name: &str) -> Result<(), String> {
+        run(Command::new("kill").args(["-s", name, &self.id().to_string()])).map(drop)
+    }
+
+    /// True once the process has ended.
+    pub fn ended(&mut self) -> bool {
+        self.process.ended()
+    }
+
+    /// Everything logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// The fields of the line logged about one message: the last line that carries its queue id.
+    pub fn verdict(&self, queue_id: &str) -> Option<Value> {
+        let fields = |line: &str| {
+            let mut value: Value = serde_json::from_str(line).ok()?;
+            Some(value.get_mut("fields").map(Value::take).unwrap_or(value))
+        };
+        self.log().lines().rev().filter_map(fields).find(|fields| fields["queue_id"] == queue_id)
+    }
+}

@@ -1,0 +1,324 @@
+//! The milter door on the wire: what is negotiated, what is answered, and what bad input does. The client speaks the
+//! protocol of Postfix and Sendmail (mfdef.h) byte by byte.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use conbool_milter::case::Case;
+use conbool_milter::config::{Config, Milter, Socket};
+use conbool_milter::judge::{self, Site};
+use conbool_milter::milter::Judge;
+use conbool_milter::server;
+use conbool_milter::site;
+use conbool_milter::verdict::Verdict;
+
+/// A daemon in this process, on a unix socket of its own.
+struct Daemon {
+    folder: PathBuf,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Daemon {
+    fn start(name: &str, judge: Judge, change: impl FnOnce(&mut Milter)) -> Self {
+        let folder = std::env::temp_dir().join(format!("conbool-milter-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let text = format!(
+            "provider = \"conbool\"\ndomains = [\"customer.test\"]\nrelay_networks = [\"192.0.2.0/24\"]\n\
+             internal_networks = [\"10.0.0.0/8\"]\nsocket = \"unix:{}/milter.sock\"\n",
+            folder.display()
+        );
+        let mut config = Config::parse(&text, std::path::Path::new("test.toml")).unwrap();
+        config.milter.workers = Some(2);
+        config.milter.drain_timeout = Duration::from_millis(100);
+        change(&mut config.milter);
+        let site = Arc::new(site::load(&config).unwrap());
+        let listeners = server::bind(&config.milter).unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let shutdown = async {
+                let _ = stopped.await;
+            };
+            runtime.block_on(server::run(listeners, &config.milter, site, judge, shutdown)).unwrap();
+        });
+        Self { folder, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("milter.sock")
+    }
+
+    fn connect(&self) -> Client {
+        let stream = UnixStream::connect(self.socket()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Client(stream)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.thread.take().unwrap().join().unwrap();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+struct Client(UnixStream);
+
+type Frame = (char, Vec<u8>);
+
+impl Client {
+    fn send(&mut self, command: char, data: &[u8]) {
+        let mut frame = (data.len() as u32 + 1).to_be_bytes().to_vec();
+        frame.push(command as u8);
+        frame.extend_from_slice(data);
+        self.0.write_all(&frame).unwrap();
+    }
+
+    fn receive(&mut self) -> Frame {
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length).unwrap();
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        self.0.read_exact(&mut frame).unwrap();
+        (frame[0] as char, frame[1..].to_vec())
+    }
+
+    /// Negotiates as Postfix with milter_protocol = 6 does; returns actions, options and macro lists.
+    fn negotiate(&mut self) -> (u32, u32, String) {
+        self.send('O', &[6_u32, 0x1ff, 0x1f_ffff].map(u32::to_be_bytes).concat());
+        let (command, data) = self.receive();
+        assert_eq!(command, 'O');
+        let word = |at: usize| u32::from_be_bytes(data[at..at + 4].try_into().unwrap());
+        assert_eq!(word(0), 6);
+        (word(4), word(8), String::from_utf8_lossy(&data[12..]).into_owned())
+    }
+
+    fn connect_from(&mut self, address: &str) {
+        self.send('D', b"C");
+        self.send('C', &[b"client.test\x004\x9c\x40", address.as_bytes(), b"\0"].concat());
+    }
+
+    fn envelope(&mut self, sender: &str, recipient: &str) {
+        self.send('D', b"Mi\0QUEUEID1\0");
+        self.send('M', format!("<{sender}>\0").as_bytes());
+        self.send('D', b"R");
+        self.send('R', format!("<{recipient}>\0").as_bytes());
+        self.send('D', b"Ti\0QUEUEID1\0");
+    }
+
+    fn header(&mut self, name: &str, value: &str) {
+        self.send('D', b"L");
+        self.send('L', format!("{name}\0 {value}\0").as_bytes());
+    }
+
+    /// Ends the message; returns everything up to the final reply.
+    fn end(&mut self) -> Vec<Frame> {
+        self.send('D', b"E");
+        self.send('E', b"");
+        let mut frames = Vec::new();
+        loop {
+            let frame = self.receive();
+            let last = !matches!(frame.0, 'h' | 'i' | 'm' | 'q');
+            frames.push(frame);
+            if last {
+                return frames;
+            }
+        }
+    }
+
+    /// One message from an internal client; returns everything up to the final reply.
+    fn message(&mut self, sender: &str, fields: &[(&str, &str)]) -> Vec<Frame> {
+        self.envelope(sender, "bob@remote.test");
+        for (name, value) in fields {
+            self.header(name, value);
+        }
+        let frames = self.end();
+        self.send('A', b"");
+        frames
+    }
+
+    fn ready(mut self) -> Self {
+        self.negotiate();
+        self.connect_from("10.1.1.1");
+        self
+    }
+}
+
+fn commands(frames: &[Frame]) -> String {
+    frames.iter().map(|(command, _)| *command).collect()
+}
+
+#[test]
+fn whatever_needs_no_answer_is_negotiated_away() {
+    let daemon = Daemon::start("negotiate", judge::judge, |_| {});
+    let (actions, options, macros) = daemon.connect().negotiate();
+    assert_eq!(actions, 0x1 | 0x10 | 0x20, "add, change, quarantine");
+    let not_sent = 0x2 | 0x200 | 0x40 | 0x100; // HELO, DATA, end of header, unknown
+    let no_reply = 0x1000 | 0x4000 | 0x8000 | 0x80; // connect, MAIL, RCPT, header
+    assert_eq!(options, not_sent | no_reply | 0x10_0000 | 0x400, "and leading space, SKIP");
+    assert!(macros.contains("{tls_version} {cert_subject} {auth_authen} {daemon_addr} {daemon_port}"), "{macros:?}");
+}
+
+#[test]
+fn a_message_of_a_sender_in_scope_passes_unchanged() {
+    let daemon = Daemon::start("pass", judge::judge, |_| {});
+    let mut client = daemon.connect().ready();
+    for _ in 0..3 {
+        assert_eq!(commands(&client.message("alice@customer.test", &[("Subject", "hi")])), "c");
+    }
+}
+
+#[test]
+fn a_route_other_than_the_tables_is_marked_by_a_field_that_does_not_stay() {
+    let daemon = Daemon::start("mark", judge::judge, |_| {});
+    let mut client = daemon.connect().ready();
+    let frames = client.message("x@lists.test", &[("From", "alice@customer.test"), ("X-Conbool-Route", "direct")]);
+    let expected: [Frame; 4] = [
+        ('i', b"\0\0\0\0X-Conbool-Route\0 relay\0".to_vec()),
+        ('m', b"\0\0\0\x01X-Conbool-Route\0\0".to_vec()),
+        ('m', b"\0\0\0\x01X-Conbool-Route\0\0".to_vec()),
+        ('c', Vec::new()),
+    ];
+    assert_eq!(frames, expected);
+}
+
+#[test]
+fn a_thousand_forged_markers_are_all_removed_highest_first() {
+    let daemon = Daemon::start("forged", judge::judge, |_| {});
+    let mut client = daemon.connect().ready();
+    let frames = client.message("alice@customer.test", &[("X-Conbool-Released", "yes"); 1_000]);
+    assert_eq!(frames.len(), 1_001);
+    for (frame, index) in frames.iter().zip((1..=1_000_u32).rev()) {
+        assert_eq!((frame.0, &frame.1[..4]), ('m', &index.to_be_bytes()[..]));
+    }
+}
+
+#[test]
+fn the_body_is_skipped_when_the_headers_say_that_it_cannot_matter() {
+    let daemon = Daemon::start("skip", judge::judge, |_| {});
+    let mut client = daemon.connect().ready();
+    client.envelope("alice@customer.test", "bob@remote.test");
+    client.header("Content-Type", "text/plain");
+    client.send('D', b"B");
+    client.send('B', b"Hello\r\n");
+    assert_eq!(client.receive().0, 's');
+    assert_eq!(commands(&client.end()), "c");
+}
+
+#[test]
+fn the_body_is_read_while_it_can_matter() {
+    let daemon = Daemon::start("body", judge::judge, |_| {});
+    let mut client = daemon.connect().ready();
+    client.envelope("alice@customer.test", "bob@remote.test");
+    client.header("Content-Type", "text/calendar; method=REQUEST");
+    client.send('B', b"BEGIN:VCALENDAR\r\nMETHOD:REQ");
+    assert_eq!(client.receive().0, 'c');
+    client.send('B', b"UEST\r\nBEGIN:VEVENT\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n");
+    assert!(matches!(client.receive().0, 'c' | 's'));
+    let frames = client.end();
+    assert_eq!(frames[0], ('i', b"\0\0\0\0X-Conbool-Route\0 direct\0".to_vec()));
+    assert_eq!(commands(&frames), "imc");
+}
+
+fn panics_on_subject_panic(site: &Site, case: &Case) -> Verdict {
+    assert!(case.header.named("Subject").all(|field| field.value != b" panic"), "on purpose");
+    judge::judge(site, case)
+}
+
+#[test]
+fn a_panic_costs_one_message_a_temporary_failure_and_nothing_else() {
+    let daemon = Daemon::start("panic", panics_on_subject_panic, |_| {});
+    let mut client = daemon.connect().ready();
+    let frames = client.message("alice@customer.test", &[("Subject", "panic")]);
+    assert_eq!(frames, [('y', b"451 4.3.0 Internal error; try again later\0".to_vec())]);
+    assert_eq!(commands(&client.message("alice@customer.test", &[("Subject", "fine")])), "c");
+}
+
+#[test]
+fn garbage_and_clients_that_stop_in_mid_protocol_harm_nobody_else() {
+    let daemon = Daemon::start("garbage", judge::judge, |_| {});
+    let mut healthy = daemon.connect().ready();
+    let mut stopped = Vec::new();
+    for garbage in [
+        &b"GET / HTTP/1.0\r\n\r\n"[..],
+        b"\0\0\0\0",
+        b"\xff\xff\xff\xffO",
+        b"\0\0\0\x01O",
+        b"\0\0\0\x02Mx",
+        b"\0\0\0\x05L\0\0\0\0",
+        b"\0\0\0\x0dO\0\0\0\x06\0\0\0\0\0\0\0\0",
+    ] {
+        let mut client = daemon.connect();
+        client.0.write_all(garbage).unwrap();
+        stopped.push(client);
+        let mut negotiated = daemon.connect();
+        negotiated.negotiate();
+        negotiated.0.write_all(garbage).unwrap();
+        stopped.push(negotiated);
+    }
+    for stage in 0..4 {
+        let mut client = daemon.connect();
+        client.negotiate();
+        if stage > 0 {
+            client.connect_from("10.1.1.1");
+        }
+        if stage > 1 {
+            client.envelope("alice@customer.test", "bob@remote.test");
+        }
+        if stage > 2 {
+            client.0.write_all(b"\0\0\x10\0LSubject\0 half").unwrap();
+        }
+        stopped.push(client);
+    }
+    assert_eq!(commands(&healthy.message("alice@customer.test", &[])), "c");
+    drop(stopped);
+    assert_eq!(commands(&daemon.connect().ready().message("alice@customer.test", &[])), "c");
+}
+
+#[test]
+fn connections_past_the_limit_wait_for_their_turn() {
+    let daemon = Daemon::start("limit", judge::judge, |settings| settings.max_connections = 2);
+    let first = daemon.connect().ready();
+    let second = daemon.connect().ready();
+    let mut third = daemon.connect();
+    third.send('O', &[6_u32, 0x1ff, 0x1f_ffff].map(u32::to_be_bytes).concat());
+    third.0.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(third.0.read(&mut [0; 1]).is_err(), "answered although two connections are open");
+    third.0.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    drop(first);
+    assert_eq!(third.receive().0, 'O');
+    drop(second);
+}
+
+#[test]
+fn the_socket_has_its_mode_and_replaces_one_that_a_dead_process_left() {
+    let folder = std::env::temp_dir().join(format!("conbool-milter-{}-stale", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("milter.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let mut settings = Config::parse(
+        &format!(
+            "provider = \"conbool\"\ndomains = [\"customer.test\"]\nrelay_networks = [\"192.0.2.0/24\"]\nsocket = \"{}\"\n",
+            path.display()
+        ),
+        std::path::Path::new("test.toml"),
+    )
+    .unwrap()
+    .milter;
+    settings.socket_mode = 0o640;
+    let bound = server::bind(&settings).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+    let error = server::bind(&settings).unwrap_err().to_string();
+    assert!(error.contains("another process listens there"), "{error}");
+    drop(bound);
+    assert!(!path.exists());
+    settings.sockets = vec![Socket::Unix(folder.join("missing/milter.sock"))];
+    let error = server::bind(&settings).unwrap_err().to_string();
+    assert!(error.contains("does not exist; make it with: install -d"), "{error}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
