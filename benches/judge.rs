@@ -9,11 +9,14 @@ use divan::{Bencher, black_box};
 
 use conbool_milter::case::{Case, Client, Envelope};
 use conbool_milter::config::Config;
-use conbool_milter::site::Site;
+
+use conbool_milter::judge::Site;
 use conbool_milter::{judge, kind};
 use messages::Message;
 
-const MESSAGES: [(&str, fn() -> Message); 4] = [
+type Make = fn() -> Message;
+
+const MESSAGES: [(&str, Make); 4] = [
     ("2 KB", messages::note),
     ("60 KB text", messages::report),
     ("60 KB text and HTML", messages::newsletter),
@@ -29,7 +32,7 @@ fn site() -> Site {
     let config = "provider = \"conbool\"\ndomains = [\"customer.test\"]\nrelay_networks = [\"192.0.2.0/24\"]\n\
                   internal_networks = [\"10.0.0.0/8\"]\nsocket = \"unix:/run/milter.sock\"\n";
     let config = Config::parse(config, Path::new("conbool-milter.toml")).expect("a correct configuration");
-    Site::load(&config).expect("the provider's files")
+    conbool_milter::site::load(&config).expect("the provider's files")
 }
 
 /// The case before its body.
