@@ -91,7 +91,7 @@ impl Field<'_> {
 
 impl HeaderSection {
     /// Most bytes of names and values together that a section takes.
-    pub const MAX_BYTES: usize = 4 << 20;
+    pub const MAX_BYTES: usize = 1 << 20;
     /// Most fields that a section takes.
     pub const MAX_FIELDS: usize = 20_000;
 

@@ -107,30 +107,46 @@ pub fn removals(header: &HeaderSection, positions: &HashSet<usize>) -> Vec<Heade
     if positions.is_empty() {
         return Vec::new();
     }
-    let lower = |field: &Field<'_>| field.bare_name().to_ascii_lowercase();
-    let affected: HashSet<Vec<u8>> = header
-        .fields()
-        .enumerate()
-        .filter(|(position, _)| positions.contains(position))
-        .map(|(_, field)| lower(&field))
-        .collect();
-    let mut instances: HashMap<Vec<u8>, u32> = HashMap::new();
+    // The instances of these names have to be counted; most fields have other names.
+    let mut counts: HashMap<Vec<u8>, u32> = HashMap::new();
+    let mut lengths = LengthSet::default();
+    for (_, field) in header.fields().enumerate().filter(|(position, _)| positions.contains(position)) {
+        lengths.insert(field.bare_name().len());
+        counts.insert(field.bare_name().to_ascii_lowercase(), 0);
+    }
     let mut edits = Vec::with_capacity(positions.len());
     for (position, field) in header.fields().enumerate() {
-        let name = lower(&field);
-        if affected.contains(&name) {
-            let index = instances.entry(name).or_default();
+        let name = field.bare_name();
+        if !lengths.may_contain(name.len()) {
+            continue;
+        }
+        if let Some(index) = counts.get_mut(&name.to_ascii_lowercase()) {
             *index += 1;
             if positions.contains(&position) {
-                edits.push(HeaderEdit::Delete {
-                    name: String::from_utf8_lossy(field.bare_name()).into_owned(),
-                    index: *index,
-                });
+                edits.push(HeaderEdit::Delete { name: String::from_utf8_lossy(name).into_owned(), index: *index });
             }
         }
     }
     edits.reverse();
     edits
+}
+
+/// Lengths of names: a quick way to see that a name is none of a set.
+#[derive(Default)]
+struct LengthSet(u64);
+
+impl LengthSet {
+    fn bit(length: usize) -> u64 {
+        1 << (length % 64)
+    }
+
+    fn insert(&mut self, length: usize) {
+        self.0 |= Self::bit(length);
+    }
+
+    fn may_contain(&self, length: usize) -> bool {
+        self.0 & Self::bit(length) != 0
+    }
 }
 
 #[cfg(test)]

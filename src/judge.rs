@@ -64,35 +64,32 @@ fn internal_error() -> Verdict {
     }
 }
 
-/// Whether more of the body could change the verdict; asked before and after each part of it.
-pub fn wants_body(site: &Site, case: &Case) -> bool {
+/// Whether more of the body could change the verdict.
+fn wants_body(site: &Site, case: &Case) -> bool {
     let wants = || kind::wants_body(&site.kind, is_null(&case.envelope.sender), &case.header, &case.body);
     catch_unwind(AssertUnwindSafe(wants)).unwrap_or(false)
 }
 
 /// Adds the next part of the body to the case, as far as it is wanted.
 ///
-/// Returns whether more is wanted: `false` means that the rest need not be read. A door calls this for each chunk,
-/// however large, so that the same bytes lead to the same verdict in every door.
-pub fn take_body(site: &Site, case: &mut Case, chunk: &[u8]) -> bool {
-    let mut rest = chunk;
-    while wants_body(site, case) {
-        if rest.is_empty() {
-            return true;
-        }
-        let room = site.kind.body_limit.saturating_sub(case.body.bytes.len());
-        let (now, later) = rest.split_at(rest.len().min(room).min(BODY_STEP));
-        if now.is_empty() {
-            return false;
-        }
-        case.body.bytes.extend_from_slice(now);
-        rest = later;
+/// Returns whether more is wanted: `false` means that the rest need not be read. More than is wanted never changes the
+/// verdict, so a short chunk, most likely the last one, is not looked at for that; judging will.
+pub fn take_body(site: &Site, case: &mut Case, mut chunk: Vec<u8>) -> bool {
+    if case.body.bytes.is_empty() && !wants_body(site, case) {
+        return false;
     }
-    false
+    let is_full = chunk.len() >= FULL_CHUNK;
+    chunk.truncate(site.kind.body_limit.saturating_sub(case.body.bytes.len()));
+    if case.body.bytes.is_empty() {
+        case.body.bytes = chunk;
+    } else {
+        case.body.bytes.append(&mut chunk);
+    }
+    case.body.bytes.len() < site.kind.body_limit && (!is_full || wants_body(site, case))
 }
 
-/// How much of the body is looked at at a time: the chunk size of the milter protocol (MILTER_CHUNK_SIZE).
-const BODY_STEP: usize = 65_535;
+/// The chunks in which a mail server sends a body that goes on (MILTER_CHUNK_SIZE in libmilter's mfdef.h).
+const FULL_CHUNK: usize = 65_535;
 
 fn is_null(sender: &str) -> bool {
     matches!(sender.trim(), "" | "<>")

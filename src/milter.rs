@@ -78,7 +78,7 @@ pub fn callbacks(site: Arc<Site>, judge: Judge) -> Callbacks<Session> {
             Box::pin(async move { status })
         })
         .on_body(move |context, chunk| {
-            let status = session(context).body(&body_site, &chunk);
+            let status = session(context).body(&body_site, chunk.into());
             Box::pin(async move { status })
         })
         .on_eom(move |context| {

@@ -7,6 +7,7 @@
 mod message;
 mod script;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,23 +96,25 @@ fn yes_or_no(fact: bool) -> &'static str {
 }
 
 impl Facts {
-    fn environment<'a>(&self, case: &'a Case) -> [(&'static str, std::borrow::Cow<'a, str>); 13] {
+    /// The value of an item that depends on the message; those of the program itself are the runtime's.
+    fn environment_item<'a>(&self, item: &str, case: &'a Case) -> Option<Cow<'a, str>> {
         let text = |value: &'a Option<String>| value.as_deref().unwrap_or_default().into();
-        [
-            ("vnd.conbool.peer", self.peer.name().into()),
-            ("vnd.conbool.direction", self.direction.name().into()),
-            ("vnd.conbool.kind", self.kind.name().into()),
-            ("vnd.conbool.in-scope", yes_or_no(self.in_scope).into()),
-            ("vnd.conbool.null-sender", yes_or_no(self.null_sender).into()),
-            ("vnd.conbool.loop-header", yes_or_no(self.loop_header).into()),
-            ("vnd.conbool.flagged", yes_or_no(self.flagged).into()),
-            ("vnd.conbool.released", yes_or_no(self.released).into()),
-            ("vnd.conbool.forged", self.forged.to_string().into()),
-            ("vnd.conbool.tls-version", text(&case.client.tls_version)),
-            ("vnd.conbool.certificate", text(&case.client.certificate)),
-            ("vnd.conbool.authenticated", text(&case.client.authenticated)),
-            ("remote-ip", case.client.address.map(|address| address.to_string()).unwrap_or_default().into()),
-        ]
+        Some(match item {
+            "vnd.conbool.peer" => self.peer.name().into(),
+            "vnd.conbool.direction" => self.direction.name().into(),
+            "vnd.conbool.kind" => self.kind.name().into(),
+            "vnd.conbool.in-scope" => yes_or_no(self.in_scope).into(),
+            "vnd.conbool.null-sender" => yes_or_no(self.null_sender).into(),
+            "vnd.conbool.loop-header" => yes_or_no(self.loop_header).into(),
+            "vnd.conbool.flagged" => yes_or_no(self.flagged).into(),
+            "vnd.conbool.released" => yes_or_no(self.released).into(),
+            "vnd.conbool.forged" => self.forged.to_string().into(),
+            "vnd.conbool.tls-version" => text(&case.client.tls_version),
+            "vnd.conbool.certificate" => text(&case.client.certificate),
+            "vnd.conbool.authenticated" => text(&case.client.authenticated),
+            "remote-ip" => case.client.address.map(|address| address.to_string()).unwrap_or_default().into(),
+            _ => return None,
+        })
     }
 }
 
@@ -236,8 +239,10 @@ impl Rules {
         let original = message::field_names(&parsed);
         let mut context = self.runtime.filter_parsed(parsed);
         context.set_global_variable(KEYWORDS, keywords);
-        for (item, value) in facts.environment(case) {
-            context.set_env_variable(item, value);
+        for item in &script.needs.environment {
+            if let Some(value) = facts.environment_item(item, case) {
+                context.set_env_variable(*item, value);
+            }
         }
         if script.needs.envelope {
             context.set_envelope(Envelope::From, case.envelope.sender.as_str());

@@ -130,7 +130,7 @@ fn everything_can_be_set() {
         kind: kind::Settings {
             body_limit: 65536,
             lenient_calendaring: true,
-            calendaring_max_size: Some(1 << 20),
+            calendaring_max_size: Some(32_768),
             calendaring_alone: true,
             weak_automatic_reply: true,
         },

@@ -134,10 +134,13 @@ fn scope(reader: &mut Reader, domains: &[String]) -> Scope {
 
 fn kind(reader: &mut Reader) -> kind::Settings {
     let default = kind::Settings::default();
+    let body_limit = reader.integer("kind.body_limit", 4096..=16_777_216, "bytes");
+    // That a body is no larger can be known only of one that is read to its end.
+    let whole = body_limit.unwrap_or(default.body_limit as u64) - 1;
     kind::Settings {
-        body_limit: size(reader.integer("kind.body_limit", 4096..=16_777_216, "bytes")).unwrap_or(default.body_limit),
+        body_limit: size(body_limit).unwrap_or(default.body_limit),
         lenient_calendaring: reader.boolean("kind.lenient_calendaring").unwrap_or(default.lenient_calendaring),
-        calendaring_max_size: size(reader.integer("kind.calendaring_max_size", 1..=1 << 40, "bytes"))
+        calendaring_max_size: size(reader.integer("kind.calendaring_max_size", 1..=whole, "bytes"))
             .or(default.calendaring_max_size),
         calendaring_alone: reader.boolean("kind.calendaring_alone").unwrap_or(default.calendaring_alone),
         weak_automatic_reply: reader.boolean("kind.weak_automatic_reply").unwrap_or(default.weak_automatic_reply),

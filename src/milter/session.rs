@@ -75,10 +75,11 @@ impl Session {
             let value = macros.get(name).map(|value| value.to_string_lossy().into_owned());
             value.filter(|value| !value.is_empty())
         };
+        let tls_version = text(c"{tls_version}");
         self.client = Client {
             address: self.client.address,
-            tls_version: text(c"{tls_version}"),
-            certificate: text(c"{cert_subject}"),
+            certificate: tls_version.as_ref().and_then(|_| text(c"{cert_subject}")),
+            tls_version,
             authenticated: text(c"{auth_authen}"),
             listener: text(c"{daemon_addr}").map(|address| match text(c"{daemon_port}") {
                 Some(port) => format!("{address}:{port}"),
@@ -116,7 +117,7 @@ impl Session {
     }
 
     /// A part of the body: asks for more, or has the mail server skip the rest.
-    pub fn body(&mut self, site: &Site, chunk: &[u8]) -> Status {
+    pub fn body(&mut self, site: &Site, chunk: Vec<u8>) -> Status {
         if let Some(message) = &mut self.message
             && !message.body_skipped
         {

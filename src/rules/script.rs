@@ -16,8 +16,10 @@ use crate::verdict::{ROUTE_FIELD, SPAM_FLAG_FIELD};
 pub const PROTECTED_FIELDS: &[&str] = &["Received", "Auto-Submitted", SPAM_FLAG_FIELD, ROUTE_FIELD];
 
 /// What a script needs, so that nothing is prepared in vain.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
+    /// These environment items.
+    pub environment: BTreeSet<&'static str>,
     /// The header section.
     pub header: bool,
     /// The envelope.
@@ -183,7 +185,8 @@ impl Review<'_> {
     }
 
     fn environment(&mut self, item: &str) {
-        if ENVIRONMENT.contains(&item) {
+        if let Some(known) = ENVIRONMENT.iter().find(|known| **known == item) {
+            self.needs.environment.insert(known);
             return;
         }
         let nearest =

@@ -156,3 +156,17 @@ fn a_field_cannot_split_into_two_for_a_script() {
         assert_eq!(run(&[text], &[("Subject", value)]).unwrap().route, None, "{value:?}");
     }
 }
+
+#[test]
+fn every_environment_item_has_a_value() {
+    let runtime_items = ["name", "version", "location", "phase"];
+    for item in ENVIRONMENT.iter().filter(|item| !runtime_items.contains(item)) {
+        assert!(facts().environment_item(item, &case(&[])).is_some(), "{item}");
+    }
+    for item in runtime_items {
+        let text = format!(
+            "require [\"environment\", \"imap4flags\"]; if environment :contains \"{item}\" \"\" {{ addflag \"direct:x\"; }}"
+        );
+        assert!(run(&[&text], &[]).unwrap().route.is_some(), "{item}");
+    }
+}

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
-use clap::Parser;
-use conbool_milter::cli::setup;
 use conbool_milter::config::{Config, Direct, Socket};
 use conbool_milter::mta::postfix::{Existing, generate};
 use proptest::prelude::*;
@@ -196,21 +194,22 @@ fn tables_say_who_goes_where() {
 
 #[test]
 fn the_command_writes_whole_files() {
-    #[derive(clap::Parser)]
-    struct Command {
-        #[command(flatten)]
-        args: setup::Args,
-    }
     let instance = Instance::new("command", "");
     let output = instance.config.with_file_name("out put").join("new");
-    let config_directory = instance.config.to_str().unwrap();
-    let arguments = ["setup", "postfix", "--postfix-config", config_directory, "--output", output.to_str().unwrap()];
-    let command = Command::parse_from(arguments);
+    let configuration = instance.config.with_file_name("milter.toml");
+    let text = "provider = \"conbool\"\ndomains = [\"customer.test\"]\nrelay_networks = [\"192.0.2.0/24\"]\n\
+                socket = \"unix:/var/spool/postfix/conbool/milter.sock\"\n";
+    fs::write(&configuration, text).unwrap();
     // The second time replaces the files of the first.
     for _ in 0..2 {
-        setup::run(&command.args, &config(), "mail.conbool.com").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_conbool-milter"));
+        command.args(["setup", "postfix", "--config"]).arg(&configuration);
+        command.arg("--postfix-config").arg(&instance.config).arg("--output").arg(&output);
+        let run = command.output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     }
-    let made = instance.generate(&config());
+    let config = Config::parse(text, &configuration).unwrap();
+    let made = instance.generate(&config);
     let mut names = vec!["main.cf", "master.cf"];
     names.extend(made.tables.iter().map(|(name, _)| name.as_str()));
     assert_eq!(fs::read_to_string(output.join("main.cf")).unwrap(), made.main_cf);

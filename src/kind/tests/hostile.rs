@@ -1,7 +1,5 @@
 //! Input made to deceive, to stop or to stall.
 
-use std::time::{Duration, Instant};
-
 use super::{Kind, Message, REQUEST, base64, kind, message, with_body};
 
 const TYPE: &str = "Content-Type: text/calendar; method=REQUEST";
@@ -11,14 +9,13 @@ fn after(parts: &str) -> String {
     format!("Content-Type: multipart/mixed; boundary=bound\n\n{parts}\n--bound\n{TYPE}\n\n{REQUEST}\n--bound--\n")
 }
 
-/// Asserts that a message is judged in no time that anyone would notice, even by a debug build.
-fn quick(message: &Message) -> Kind {
-    let begin = Instant::now();
+/// The kind of a message that is made to take for ever, judged whole and in pieces. A test that does not end has found
+/// something.
+fn judged(message: &Message) -> Kind {
     let whole = message.whole();
     for read in [message.body.len() / 3, message.body.len() / 2, message.body.len()] {
         message.check_cut(read, whole);
     }
-    assert!(begin.elapsed() < Duration::from_secs(5), "took {:?}", begin.elapsed());
     whole
 }
 
@@ -89,7 +86,7 @@ fn boundaries() {
         Kind::Calendaring
     );
     let absurd = format!("Content-Type: multipart/mixed; boundary=\"{}\"\n\nhello", "b".repeat(1 << 20));
-    assert_eq!(quick(&message(&absurd)), Kind::Normal);
+    assert_eq!(judged(&message(&absurd)), Kind::Normal);
 }
 
 #[test]
@@ -238,19 +235,19 @@ fn absurd_nesting() {
         .collect();
     let text =
         format!("Content-Type: multipart/mixed; boundary=b0x\n\n{nested}--b10000x\n{TYPE}\n\n{REQUEST}\n--b10000x--\n");
-    assert_eq!(quick(&message(&text).set(|settings| settings.body_limit = 16 << 20)), Kind::Normal);
+    assert_eq!(judged(&message(&text).set(|settings| settings.body_limit = 16 << 20)), Kind::Normal);
     let messages = "Content-Type: message/rfc822\n\n".repeat(200_000);
     assert_eq!(
-        quick(
+        judged(
             &message(&format!("Content-Type: multipart/mixed; boundary=b\n\n--b\n{messages}\n--b--\n"))
                 .set(|settings| settings.body_limit = 16 << 20)
         ),
         Kind::Normal
     );
     let comments = format!("Content-Type: text/calendar; {}method=REQUEST\n\n{REQUEST}", "(".repeat(100_000));
-    assert_eq!(quick(&message(&comments)), Kind::Normal);
+    assert_eq!(judged(&message(&comments)), Kind::Normal);
     let comments = format!("Auto-Submitted: {}auto-replied\n\n", "(".repeat(1 << 20));
-    assert_eq!(quick(&message(&comments)), Kind::Normal);
+    assert_eq!(judged(&message(&comments)), Kind::Normal);
 }
 
 #[test]
@@ -258,27 +255,27 @@ fn many_parts_fields_and_parameters() {
     let set = |message: Message| message.set(|settings| settings.body_limit = 16 << 20);
     let parts = "--b\n\n\n".repeat(50_000);
     assert_eq!(
-        quick(&set(message(&format!("Content-Type: multipart/mixed; boundary=b\n\n{parts}--b--\n")))),
+        judged(&set(message(&format!("Content-Type: multipart/mixed; boundary=b\n\n{parts}--b--\n")))),
         Kind::Normal
     );
     let dashes = "--\n".repeat(500_000);
-    assert_eq!(quick(&set(message(&format!("Content-Type: multipart/mixed; boundary=b\n\n{dashes}")))), Kind::Normal);
+    assert_eq!(judged(&set(message(&format!("Content-Type: multipart/mixed; boundary=b\n\n{dashes}")))), Kind::Normal);
     let fields = "X-A: b\n".repeat(100_000);
     assert_eq!(
-        quick(&set(message(&format!("Content-Type: multipart/mixed; boundary=b\n\n--b\n{fields}\n\n--b--\n")))),
+        judged(&set(message(&format!("Content-Type: multipart/mixed; boundary=b\n\n--b\n{fields}\n\n--b--\n")))),
         Kind::Normal
     );
     let parameters: String = (0..100_000).map(|number| format!("; a{number}*1=b")).collect();
-    assert_eq!(quick(&message(&format!("Content-Type: multipart/mixed{parameters}\n\n"))), Kind::Normal);
+    assert_eq!(judged(&message(&format!("Content-Type: multipart/mixed{parameters}\n\n"))), Kind::Normal);
     let words = "=?aa?q?".repeat(100_000);
-    assert_eq!(quick(&message(&format!("Content-Type: multipart/mixed; boundary=\"{words}\"\n\n"))), Kind::Normal);
+    assert_eq!(judged(&message(&format!("Content-Type: multipart/mixed; boundary=\"{words}\"\n\n"))), Kind::Normal);
     let folds = "X:\n".to_owned() + &" a\n".repeat(500_000);
-    assert_eq!(quick(&set(message(&format!("{TYPE}\n\nBEGIN:VCALENDAR\n{folds}")))), Kind::Calendaring);
+    assert_eq!(judged(&set(message(&format!("{TYPE}\n\nBEGIN:VCALENDAR\n{folds}")))), Kind::Calendaring);
     let from = format!("From: {}\nAuto-Submitted: auto-replied\n\n", "=?aa?q?".repeat(100_000));
-    assert_eq!(quick(&message(&from).null_sender()), Kind::AutomaticReply);
+    assert_eq!(judged(&message(&from).null_sender()), Kind::AutomaticReply);
     let calendars = format!("--b\n{TYPE}\n\nBEGIN:VCALENDAR\nMETHOD:PUBLISH\n").repeat(20_000);
     assert_eq!(
-        quick(&set(message(&format!("Content-Type: multipart/mixed; boundary=b\n\n{calendars}--b--\n")))),
+        judged(&set(message(&format!("Content-Type: multipart/mixed; boundary=b\n\n{calendars}--b--\n")))),
         Kind::Normal
     );
 }
