@@ -4,6 +4,7 @@
 //! Protocol version 6 (libmilter's mfdef.h; Postfix MILTER_README), on indymilter. Whatever needs no answer is
 //! negotiated away. The body is refused with SKIP as soon as it cannot matter.
 
+mod frames;
 mod render;
 mod session;
 mod stream;

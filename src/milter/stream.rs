@@ -8,6 +8,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::frames::Frames;
+
 /// A connected socket of either family.
 #[derive(Debug)]
 pub enum Socket {
@@ -28,11 +30,19 @@ pub struct MilterStream<G> {
     pending: Vec<u8>,
     written: usize,
     acknowledge: bool,
+    frames: Frames,
+    /// What was read and not yet passed on: `input[taken..read]`.
+    input: Box<[u8]>,
+    taken: usize,
+    read: usize,
     _guard: G,
 }
 
 /// Pending output is written early beyond this, so that a message with very many edits takes no memory.
 const MAX_PENDING: usize = 64 << 10;
+
+/// As much is read at once; Postfix writes 4 KiB at a time to a unix socket. Larger packets go past this buffer.
+const INPUT: usize = 8 << 10;
 
 impl<G> MilterStream<G> {
     /// Wraps a connected socket.
@@ -41,7 +51,17 @@ impl<G> MilterStream<G> {
             // Where it fails, here and below, the session is slower, not wrong.
             let _ = stream.set_nodelay(true);
         }
-        Self { socket, pending: Vec::new(), written: 0, acknowledge: true, _guard: guard }
+        Self {
+            socket,
+            pending: Vec::new(),
+            written: 0,
+            acknowledge: true,
+            frames: Frames::default(),
+            input: vec![0; INPUT].into(),
+            taken: 0,
+            read: 0,
+            _guard: guard,
+        }
     }
 
     fn poll_pending(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -63,20 +83,51 @@ impl<G> MilterStream<G> {
     }
 }
 
+impl Socket {
+    /// Reads into `space`, which is not empty; 0 is the end.
+    fn poll_input(&mut self, context: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(space);
+        ready!(match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, &mut buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, &mut buffer),
+        })?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+}
+
 impl<G: Unpin> AsyncRead for MilterStream<G> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let stream = self.get_mut();
         ready!(stream.poll_pending(context))?;
-        match &mut stream.socket {
-            Socket::Tcp(socket) => {
-                // The kernel goes back to delaying acknowledgements by itself (tcp(7), TCP_QUICKACK): asked again
-                // after each answer, when the mail server has small things to say.
-                if std::mem::take(&mut stream.acknowledge) {
-                    let _ = SockRef::from(&*socket).set_tcp_quickack(true);
-                }
-                Pin::new(socket).poll_read(context, buffer)
+        // The kernel goes back to delaying acknowledgements by itself (tcp(7), TCP_QUICKACK): asked again after each
+        // answer, when the mail server has small things to say.
+        if std::mem::take(&mut stream.acknowledge)
+            && let Socket::Tcp(socket) = &stream.socket
+        {
+            let _ = SockRef::from(socket).set_tcp_quickack(true);
+        }
+        let before = buffer.filled().len();
+        loop {
+            stream.taken += stream.frames.pass(&stream.input[stream.taken..stream.read], buffer);
+            if buffer.filled().len() > before || buffer.remaining() == 0 {
+                return Poll::Ready(Ok(()));
             }
-            Socket::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
+            if stream.taken == stream.read && stream.frames.rest() >= INPUT {
+                let space = buffer.initialize_unfilled_to(stream.frames.rest().min(buffer.remaining()));
+                let count = ready!(stream.socket.poll_input(context, space))?;
+                stream.frames.passed(count);
+                buffer.advance(count);
+                return Poll::Ready(Ok(()));
+            }
+            // At most the beginning of a packet is left.
+            stream.input.copy_within(stream.taken..stream.read, 0);
+            stream.read -= stream.taken;
+            stream.taken = 0;
+            let count = ready!(stream.socket.poll_input(context, &mut stream.input[stream.read..]))?;
+            if count == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            stream.read += count;
         }
     }
 }
