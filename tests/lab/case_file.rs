@@ -5,7 +5,8 @@ use std::path::{Path as File, PathBuf};
 use std::str::FromStr;
 
 use super::envelope::Path;
-use super::mail::{Mail, Sender};
+use super::mail::{Ending, Mail, Sender};
+use super::notation;
 use super::report::{Place, TOKEN_FIELD};
 
 /// One case.
@@ -31,6 +32,8 @@ pub struct Case {
     pub copies: Vec<Expected>,
     /// What must be true of copies that arrived.
     pub checks: Vec<Check>,
+    /// Copies must be what was sent.
+    pub intact: bool,
 }
 
 /// A reply that a simulated host gives to RCPT.
@@ -140,7 +143,13 @@ enum Command {
 
 impl<'a> Parser<'a> {
     fn new(file: &'a File, text: &'a str) -> Self {
-        let mail = Mail { via: Sender::Internal, from: String::new(), recipients: vec![], message: vec![] };
+        let mail = Mail {
+            via: Sender::Internal,
+            from: String::new(),
+            recipients: vec![],
+            message: vec![],
+            ending: Ending::Dot,
+        };
         let case = Case {
             about: String::new(),
             site: "all".into(),
@@ -152,6 +161,7 @@ impl<'a> Parser<'a> {
             verdict: vec![],
             copies: vec![],
             checks: vec![],
+            intact: true,
         };
         let (lines, last) = (text.lines(), Command::None);
         Self { file, lines, number: 0, case, from: None, message: None, fill: 0, last }
@@ -179,8 +189,10 @@ impl<'a> Parser<'a> {
                     self.last = Command::Recipient;
                 }
                 "DATA" if self.message.is_none() => {
-                    self.message =
-                        Some(if rest.is_empty() { self.inline_message()? } else { self.file_message(rest)? });
+                    self.message = Some(match rest {
+                        "" | "escaped" => self.inline_message(rest == "escaped")?,
+                        file => self.file_message(file)?,
+                    });
                     self.last = Command::Data;
                 }
                 code if code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit()) => self.reply(line)?,
@@ -193,14 +205,15 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn inline_message(&mut self) -> Result<Vec<u8>, String> {
+    fn inline_message(&mut self, escaped: bool) -> Result<Vec<u8>, String> {
         let mut message = Vec::new();
         loop {
             let line = self.next_line().ok_or("the message does not end with a dot")?;
             if line == "." {
                 return Ok(message);
             }
-            message.extend_from_slice(line.strip_prefix('.').unwrap_or(line).as_bytes());
+            let line = line.strip_prefix('.').unwrap_or(line);
+            message.extend(if escaped { notation::bytes(line)? } else { line.as_bytes().to_vec() });
             message.extend_from_slice(b"\r\n");
         }
     }
@@ -232,6 +245,10 @@ impl<'a> Parser<'a> {
                 let known = Sender::NAMES.iter().find(|(name, _)| *name == value);
                 return set(&mut self.case.mail.via, known.ok_or_else(|| format!("no such client: {value}"))?.1);
             }
+            ("ending", None) if value == "disconnect" => {
+                return set(&mut self.case.mail.ending, Ending::Disconnect);
+            }
+            ("altered by", None) if value == "Postfix" => return set(&mut self.case.intact, false),
             ("fill", None) => return set(&mut self.fill, number(value)?),
             ("reply", Some(Place::Host(host))) => {
                 self.case.orders.push(order(host, value)?);

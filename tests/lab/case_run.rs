@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
 
-use super::case_file::{Case, What};
-use super::mail::Sent;
+use super::case_file::{Case, Check, What};
+use super::mail::{Ending, Sent};
 use super::maillog::by_message_id;
 use super::process::wait_for;
 use super::report::{Arrived, Copy, Place, Report, fields, split};
@@ -61,6 +61,14 @@ pub fn run(site: &Site, token: &str, case: &Case) -> Result<Outcome, String> {
         if !case.copies.is_empty() {
             outcome.wrong.push("the message was not accepted".into());
         }
+        if case.mail.ending == Ending::Disconnect {
+            wait_for("the end of the session in the log", || {
+                site.postfix.log().contains("lost connection after DATA").then_some(())
+            })?;
+        }
+        let report = Report::arrived(site, token);
+        outcome.wrong.extend(copies(case, &report));
+        outcome.report = Some(report);
         return Ok(outcome);
     };
     let report = follow(site, token, &id, case);
@@ -71,7 +79,9 @@ pub fn run(site: &Site, token: &str, case: &Case) -> Result<Outcome, String> {
         let here = report.copies.iter().filter(|copy| check.place.as_ref().is_none_or(|place| *place == copy.place));
         satisfied(&check.what, &here.collect::<Vec<_>>())
     }));
-    outcome.wrong.extend(report.copies.iter().filter_map(|copy| intact(&case.mail.message, copy)));
+    if case.intact {
+        outcome.wrong.extend(report.copies.iter().filter_map(|copy| intact(case, copy)));
+    }
     // What waits in the queue would be tried again and again.
     if report.copies.iter().any(|copy| matches!(copy.place, Place::Queued | Place::Held)) {
         for id in &report.queue_ids {
@@ -213,7 +223,8 @@ fn difference(what: &What, arrived: &Arrived) -> Option<String> {
 }
 
 /// Nothing but header fields that are somebody's to remove may differ from what was sent.
-fn intact(sent: &[u8], copy: &Copy) -> Option<String> {
+fn intact(case: &Case, copy: &Copy) -> Option<String> {
+    let sent = &case.mail.message;
     let arrived = copy.arrived.as_ref()?;
     let differs = |what: String| Some(format!("copy for {} at {}: {what}", copy.recipient, copy.place));
     if arrived.body() != split(sent).1 {
@@ -223,7 +234,10 @@ fn intact(sent: &[u8], copy: &Copy) -> Option<String> {
     let mut rest = there.iter();
     let lost = fields(sent).into_iter().find(|field| {
         let name = field.0.trim().to_ascii_lowercase();
-        !REMOVABLE.iter().any(|prefix| name.starts_with(prefix)) && !rest.any(|other| other == field)
+        let is_said = |check: &Check| matches!(&check.what, What::Count(said, _) if said.eq_ignore_ascii_case(&name));
+        !REMOVABLE.iter().any(|prefix| name.starts_with(prefix))
+            && !case.checks.iter().any(is_said)
+            && !rest.any(|other| other == field)
     });
     lost.and_then(|(name, value)| differs(format!("this field was changed, moved or lost: {name}: {value}")))
 }

@@ -1,10 +1,12 @@
 //! The daemon under test: the built program, run by an ordinary user.
 
 use std::fs;
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use conbool_milter::config::{Config, Socket};
 use serde_json::Value;
 
 use super::process::{Process, run, wait_for};
@@ -34,13 +36,18 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts the daemon with a configuration file and waits until its socket takes connections.
-    pub fn start(config: &Path, socket: &Path, log: &Path) -> Result<Self, Error> {
+    /// Starts the daemon with a configuration file and waits until its sockets take connections.
+    pub fn start(config: &Path, log: &Path) -> Result<Self, Error> {
+        let sockets = Config::load(config).map_err(|error| error.to_string())?.milter.sockets;
         let mut command = Command::new("setpriv");
         command.args(["--reuid", USER, "--regid", USER, "--clear-groups", "--"]);
         command.arg(program()?).args(["run", "--config"]).arg(config).current_dir("/");
         let mut process = Process::start(&mut command, log)?;
-        wait_for("the daemon's socket", || (UnixStream::connect(socket).is_ok() || process.ended()).then_some(()))?;
+        let listens = |socket: &Socket| match socket {
+            Socket::Unix(path) => UnixStream::connect(path).is_ok(),
+            Socket::Inet(address, port) => TcpStream::connect((*address, *port)).is_ok(),
+        };
+        wait_for("the daemon's sockets", || (sockets.iter().all(listens) || process.ended()).then_some(()))?;
         if process.ended() {
             return Err(format!("the daemon ended at once:\n{}", fs::read_to_string(log)?).into());
         }

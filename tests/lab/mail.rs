@@ -75,6 +75,17 @@ pub struct Mail {
     pub recipients: Vec<String>,
     /// Header and body, with CR LF.
     pub message: Vec<u8>,
+    /// What comes after the message.
+    pub ending: Ending,
+}
+
+/// What a client does after the last line of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The dot that ends the message.
+    Dot,
+    /// It closes the connection, so that there is no message.
+    Disconnect,
 }
 
 /// What Postfix said to a message.
@@ -105,6 +116,11 @@ impl Mail {
             }
         }
         if sent.recipients.iter().any(Reply::is_positive) {
+            if self.ending == Ending::Disconnect {
+                client.command("DATA")?;
+                client.send(&self.message)?;
+                return Ok(sent);
+            }
             let reply = client.data(&self.message)?;
             sent.queue_id = reply.text.split_once("queued as ").map(|(_, id)| id.trim().to_owned());
             sent.data = Some(reply);

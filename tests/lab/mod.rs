@@ -31,6 +31,7 @@ pub mod envelope;
 pub mod mail;
 pub mod maillog;
 pub mod namespace;
+pub mod notation;
 pub mod postfix;
 pub mod process;
 pub mod report;

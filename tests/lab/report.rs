@@ -137,6 +137,14 @@ impl Report {
         report
     }
 
+    /// What has arrived of a message that has no queue id, because it was not taken.
+    pub fn arrived(site: &Site, token: &str) -> Self {
+        let mut report = Self { copies: Vec::new(), queue_ids: Vec::new(), settled: true };
+        report.collect_hosts(site, token);
+        report.collect_mailboxes(site, token);
+        report
+    }
+
     /// Recipients and places only.
     pub fn places(&self) -> BTreeMap<&str, Vec<&Place>> {
         let mut places = BTreeMap::<_, Vec<_>>::new();

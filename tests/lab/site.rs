@@ -22,32 +22,28 @@ pub struct Site {
 impl Site {
     /// Starts the site that `tests/sites/<name>.toml` describes, with the lines of `<name>.main.cf`, if there is such
     /// a file, as the Postfix configuration that the site had before. `@lab@` in both stands for the lab's directory.
+    /// `<name>.sieve` becomes `site.sieve` next to the configuration.
     ///
     /// The calling thread is then in the site's network.
     pub fn start(name: &str) -> Result<Self, Error> {
         let sites = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sites");
         let file = sites.join(name).with_extension("toml");
         let config = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        Self::configure(
-            name,
-            &config,
-            &fs::read_to_string(sites.join(name).with_extension("main.cf")).unwrap_or_default(),
-        )
-    }
-
-    /// Starts a site with this daemon configuration and these additional lines of main.cf.
-    pub fn configure(name: &str, config: &str, main_cf: &str) -> Result<Self, Error> {
         let lab = Lab::start(name)?;
-        let prepared = Prepared::new(&lab, main_cf)?;
+        let main_cf = fs::read_to_string(sites.join(name).with_extension("main.cf")).unwrap_or_default();
+        let prepared = Prepared::new(&lab, &main_cf)?;
+        let script = sites.join(name).with_extension("sieve");
+        if script.exists() {
+            fs::copy(script, lab.dir.join("site.sieve"))?;
+        }
         let file = lab.dir.join("conbool-milter.toml");
-        fs::write(&file, prepared.fill_in(config))?;
+        fs::write(&file, prepared.fill_in(&config))?;
         let fragments = lab.dir.join("fragments");
         let mut setup = Command::new(program()?);
         setup.args(["setup", "postfix", "--config"]).arg(&file).arg("--output").arg(&fragments);
         run(setup.arg("--postfix-config").arg(prepared.config()))?;
         prepared.add_fragments(&fragments)?;
-        let socket = lab.dir.join("queue/conbool/milter.sock");
-        let daemon = Daemon::start(&file, &socket, &lab.dir.join("daemon.log"))?;
+        let daemon = Daemon::start(&file, &lab.dir.join("daemon.log"))?;
         let postfix = prepared.start()?;
         Ok(Self { daemon, postfix, lab })
     }
