@@ -136,9 +136,12 @@ fn nul_bytes_and_bare_line_ends() {
         let body = CALENDAR.split_once("\r\n\r\n").expect("a header section").1;
         goes_to_the_relay(&OUTBOUND, format!("{HEAD}{hidden}\r\n{body}"));
     }
-    for value in ["tr\0ue", "true\0", "\0true", "tr\rue", "true\u{a0}", "\u{feff}true", "tru\u{435}", "true true"] {
+    for value in ["tr\0ue", "\0true", "tr\rue", "true\u{a0}", "\u{feff}true", "tru\u{435}", "true true"] {
         goes_to_the_relay(&HANDED_BACK, format!("{HEAD}X-Conbool-customer-test: {value}\r\n\r\nbody\r\n"));
     }
+    // Postfix hands a value to a milter up to its first NUL.
+    let answer = explained(&HANDED_BACK, format!("{HEAD}X-Conbool-customer-test: true\0 or not\r\n\r\nbody\r\n"));
+    assert_eq!(answer["route"], "direct", "{answer}");
     for name in ["X-Conbool-customer-test\0", "\0X-Conbool-customer-test", "X-Conbool-customer\0-test"] {
         goes_to_the_relay(&HANDED_BACK, format!("{HEAD}{name}: true\r\n\r\nbody\r\n"));
     }

@@ -78,7 +78,9 @@ fn case(site: &Site, arguments: &Arguments, text: &[u8]) -> Case {
     let tls = arguments.tls || arguments.cert.is_some();
     let sender = match &arguments.from {
         Some(sender) => sender.clone(),
-        None => crate::scope::from_addresses(&header).first().map(|address| address.full()).unwrap_or_default(),
+        None => {
+            crate::scope::from_addresses(&header).addresses.first().map(|address| address.full()).unwrap_or_default()
+        }
     };
     let mut case = Case {
         client: Client {
@@ -93,6 +95,6 @@ fn case(site: &Site, arguments: &Arguments, text: &[u8]) -> Case {
         exceeded,
         ..Case::default()
     };
-    case.body.complete = judge::take_body(site, &mut case, body.to_vec());
+    case.body.complete = judge::take_body(site, &mut case, body);
     case
 }

@@ -4,18 +4,19 @@ use crate::case::{HeaderSection, Limit};
 
 /// Splits a message (RFC 5322, 2.1) into header fields and body.
 ///
-/// Lines end in CRLF or LF. A leading mbox `From ` line is passed over. The header section ends at the first empty
-/// line, or, as Postfix has it, before the first line that is neither a field nor a continuation.
-pub fn parse(text: &[u8]) -> (HeaderSection, &[u8], Option<Limit>) {
+/// Lines end in CRLF or LF. A leading mbox `From ` line, even one with `>` before it, is passed over. The header section
+/// ends at the first empty line, or, as Postfix has it, before the first line that is neither a field nor a
+/// continuation. The milter protocol ends a field's value at its first NUL, and every line of the body in CRLF.
+pub fn parse(text: &[u8]) -> (HeaderSection, Vec<u8>, Option<Limit>) {
     let mut header = HeaderSection::default();
     let mut exceeded = None;
     let mut rest = text;
-    if rest.starts_with(b"From ") {
+    if is_mbox_line(rest) {
         rest = split_line(rest).1;
     }
     let mut keep = |field: Option<(&[u8], Vec<u8>)>| {
         if let Some((name, value)) = field
-            && let Err(limit) = header.push(name, &value)
+            && let Err(limit) = header.push(name, value.split(|&byte| byte == 0).next().unwrap_or_default())
         {
             exceeded = Some(limit);
         }
@@ -38,7 +39,26 @@ pub fn parse(text: &[u8]) -> (HeaderSection, &[u8], Option<Limit>) {
         rest = after;
     }
     keep(open);
-    (header, rest, exceeded)
+    (header, with_crlf(rest), exceeded)
+}
+
+/// Postfix makes such a first line the field X-Mailbox-Line (smtpd(8)), so that the section goes on behind it.
+fn is_mbox_line(text: &[u8]) -> bool {
+    let angles = text.iter().take_while(|&&byte| byte == b'>').count();
+    text[angles..].get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"From "))
+}
+
+/// The text with every line ended by CRLF.
+fn with_crlf(text: &[u8]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(text.len() + text.len() / 32);
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (line, after) = split_line(rest);
+        body.extend_from_slice(line);
+        body.extend_from_slice(b"\r\n");
+        rest = after;
+    }
+    body
 }
 
 /// The first line without its end, and what follows.
@@ -67,12 +87,16 @@ mod tests {
     fn fields(text: &str) -> (Vec<(String, String)>, String) {
         let (header, body, _) = parse(text.as_bytes());
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (header.fields().map(|field| (text(field.name), text(field.value))).collect(), text(body))
+        (header.fields().map(|field| (text(field.name), text(field.value))).collect(), text(&body))
     }
 
     #[test]
     fn crlf_and_lf_files_give_the_same_fields() {
-        for text in ["A: 1\r\nB : 2\r\n 3\r\n\r\nbody\r\n", "From x Mon\nA: 1\nB : 2\n 3\n\nbody\r\n"] {
+        for text in [
+            "A: 1\r\nB : 2\r\n 3\r\n\r\nbody\r\n",
+            "From x Mon\nA: 1\nB : 2\n 3\n\nbody\r\n",
+            ">from x Mon\nA: 1\nB : 2\n 3\n\nbody",
+        ] {
             let (fields, body) = fields(text);
             assert_eq!(fields, [("A".into(), " 1".into()), ("B".into(), " 2\n 3".into())]);
             assert_eq!(body, "body\r\n");
@@ -83,9 +107,16 @@ mod tests {
     fn a_line_that_is_no_field_begins_the_body() {
         assert_eq!(
             fields("A: 1\nnot a field\nB: 2\n"),
-            (vec![("A".into(), " 1".into())], "not a field\nB: 2\n".into())
+            (vec![("A".into(), " 1".into())], "not a field\r\nB: 2\r\n".into())
         );
-        assert_eq!(fields(" folded: first\n"), (vec![], " folded: first\n".into()));
+        assert_eq!(fields(" folded: first\n"), (vec![], " folded: first\r\n".into()));
         assert_eq!(fields(""), (vec![], String::new()));
+    }
+
+    #[test]
+    fn a_value_ends_at_its_first_nul() {
+        let (fields, body) = fields("A: 1\0 2\n 3\nB: \0\n\na\0b\rc\n");
+        assert_eq!(fields, [("A".into(), " 1".into()), ("B".into(), " ".into())]);
+        assert_eq!(body, "a\0b\rc\r\n");
     }
 }
