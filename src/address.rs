@@ -5,11 +5,16 @@ use std::collections::HashSet;
 
 /// The form in which domains are compared: lower case, A-labels (RFC 5890), no trailing dot.
 ///
-/// A name that IDNA refuses is only lower-cased, so that it can never equal a hosted domain by accident.
+/// A name that IDNA refuses is only lower-cased, so that it can never equal a hosted domain by accident; so is one of
+/// more than 1012 bytes, which is more than 253 characters (RFC 1035, 2.3.4) can be in UTF-8.
 pub fn normalize_domain(domain: &str) -> String {
+    const MAX_DOMAIN: usize = 4 * 253;
     let domain = domain.trim_end_matches('.');
     if domain.is_ascii() {
         return domain.to_ascii_lowercase();
+    }
+    if domain.len() > MAX_DOMAIN {
+        return domain.to_lowercase();
     }
     idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_lowercase())
 }

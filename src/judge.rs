@@ -12,7 +12,7 @@ use crate::case::{Case, Limit};
 use crate::headers::{self, Markers};
 use crate::kind;
 use crate::rules::{Action, Effects, Facts, Rules};
-use crate::scope::{self, Scope};
+use crate::scope::{self, FromAddresses, Scope};
 use crate::trust::{NotTheRelay, Trust};
 use crate::verdict::{
     Direction, Disposition, HeaderEdit, Kind, Peer, ROUTE_FIELD, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam, Verdict,
@@ -115,10 +115,11 @@ impl Sender {
             Peer::Relay => true,
             Peer::World => false,
         };
-        let from = if look_at_from { scope::from_addresses(&case.header) } else { Vec::new() };
-        let from_in_scope =
-            peer == Peer::Internal && !null && from.iter().any(|address| site.scope.senders.contains(address));
-        Self { null, envelope, envelope_in_scope, from, from_in_scope }
+        let from = if look_at_from { scope::from_addresses(&case.header) } else { FromAddresses::default() };
+        // Who is in scope must not be able to hide behind others.
+        let any_in_scope = !from.complete || from.addresses.iter().any(|address| site.scope.senders.contains(address));
+        let from_in_scope = look_at_from && peer == Peer::Internal && any_in_scope;
+        Self { null, envelope, envelope_in_scope, from: from.addresses, from_in_scope }
     }
 
     fn in_scope(&self) -> bool {

@@ -97,6 +97,18 @@ fn a_from_field_in_scope_brings_a_message_to_the_relay_by_a_mark() {
 }
 
 #[test]
+fn nobody_hides_among_more_addresses_than_are_looked_at() {
+    let many = |other: &str| format!("{} alice@customer.test", format!("{other}, ").repeat(10_000));
+    for from in [many("x@evil.test"), many("x@[evil . test]"), many("\"a\"@b\u{fc}.test")] {
+        let case = case(INTERNAL, "bounces@lists.test", &["bob@remote.test"], &[("From", from.as_str())]);
+        assert_eq!(routed(&site(), &case).2, reasons(&["from-in-scope"]));
+    }
+    let fields = vec![("From", " x@evil.test"); 10_000];
+    let case = case(INTERNAL, "bounces@lists.test", &["bob@remote.test"], &fields);
+    assert_eq!(routed(&site(), &case).0, Route::Relay);
+}
+
+#[test]
 fn a_from_field_in_scope_from_the_world_changes_nothing() {
     let case = case(WORLD, "bounces@lists.test", &["bob@customer.test"], &[("From", " alice@customer.test")]);
     assert_eq!(routed(&site(), &case), (Route::Direct, Some(Route::Direct), reasons(&["inbound"])));

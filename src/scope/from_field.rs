@@ -6,35 +6,37 @@
 
 use mail_parser::MessageParser;
 
+use super::{FromAddresses, MAX_FROM_ADDRESSES};
 use crate::address::Address;
 
-/// All addresses in the value of a From field.
-pub fn addresses(value: &[u8]) -> Vec<Address> {
+/// The addresses in the value of a From field.
+pub fn addresses(value: &[u8]) -> FromAddresses {
     let value = String::from_utf8_lossy(value);
     let found = search(&value);
-    if found.is_empty() {
+    if found.addresses.is_empty() {
         // RFC 2047, 5 (3), forbids an encoded word in an address, but some programs decode one there.
-        return decode_words(&value).map(|decoded| search(&decoded)).unwrap_or_default();
+        return decode_words(&value).map_or(found, |decoded| search(&decoded));
     }
     found
 }
 
-fn search(value: &str) -> Vec<Address> {
+fn search(value: &str) -> FromAddresses {
     let plain = without_comments_and_names(value);
-    let mut found = tokens(&plain);
     // Obsolete syntax allows white space around the dots and the @ (RFC 5322, 4.4).
     let closed_up = close_up(&plain);
-    if closed_up != plain {
-        let more = tokens(&closed_up);
-        found.extend(more);
-    }
-    let mut unique = Vec::with_capacity(found.len().min(8));
-    for address in found {
-        if unique.last() != Some(&address) {
-            unique.push(address);
+    let mut found = FromAddresses { addresses: Vec::new(), complete: true };
+    for text in [Some(&plain), Some(&closed_up).filter(|text| **text != plain)].into_iter().flatten() {
+        for (number, address) in tokens(text).enumerate() {
+            if number == MAX_FROM_ADDRESSES {
+                found.complete = false;
+                break;
+            }
+            if found.addresses.last() != Some(&address) {
+                found.addresses.push(address);
+            }
         }
     }
-    unique
+    found
 }
 
 /// What cannot be in an address outside of quotes.
@@ -42,9 +44,9 @@ fn separates(character: char) -> bool {
     character.is_whitespace() || character.is_control() || "<>(),;:\"[]".contains(character)
 }
 
-fn tokens(plain: &str) -> Vec<Address> {
+fn tokens(plain: &str) -> impl Iterator<Item = Address> {
     let candidates = plain.split(separates).filter(|token| token.contains('@'));
-    candidates.filter_map(|token| Address::parse(token.trim_matches('\''))).collect()
+    candidates.filter_map(|token| Address::parse(token.trim_matches('\'')))
 }
 
 /// The value without comments, and without quoted strings except those that are local parts.
@@ -170,7 +172,7 @@ mod tests {
     use super::*;
 
     fn found(value: &str) -> Vec<String> {
-        addresses(value.as_bytes()).iter().map(Address::full).collect()
+        addresses(value.as_bytes()).addresses.iter().map(Address::full).collect()
     }
 
     #[test]
