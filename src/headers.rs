@@ -50,9 +50,15 @@ impl Markers {
     /// True if the section has the loop marker of one of these domains.
     pub fn has_loop_marker<'a>(&self, header: &HeaderSection, domains: impl IntoIterator<Item = &'a str>) -> bool {
         let Some(marker) = &self.loop_marker else { return false };
-        domains.into_iter().any(|domain| {
-            let name = marker.name.replace("{domain}", &domain.replace('.', "-"));
-            has(header, &name, &marker.value)
+        // There may be as many domains as fields, and they may be repeated: the sender chooses them.
+        let domains: HashSet<&str> = domains.into_iter().collect();
+        let name = |domain: &str| marker.name.replace("{domain}", &domain.replace('.', "-")).to_ascii_lowercase();
+        let names: HashSet<Vec<u8>> = domains.into_iter().map(|domain| name(domain).into_bytes()).collect();
+        let beginning = marker.name.split('{').next().unwrap_or_default();
+        header.fields().any(|field| {
+            starts_with(field.bare_name(), beginning)
+                && names.contains(&field.bare_name().to_ascii_lowercase())
+                && counts(&field, &marker.value)
         })
     }
 
@@ -72,7 +78,11 @@ fn starts_with(name: &[u8], prefix: &str) -> bool {
 }
 
 fn has(header: &HeaderSection, name: &str, value: &str) -> bool {
-    header.named(name).any(|field| significant(field.value).eq_ignore_ascii_case(value.as_bytes()))
+    header.named(name).any(|field| counts(&field, value))
+}
+
+fn counts(field: &Field<'_>, value: &str) -> bool {
+    significant(field.value).eq_ignore_ascii_case(value.as_bytes())
 }
 
 /// Longest value that is looked at; a marker's value is a word.

@@ -153,6 +153,10 @@ pub const LIST_PREFIX: &str = "urn:conbool-milter:";
 /// Greatest number of instructions that one script may run on one message.
 const CPU_LIMIT: usize = 10_000;
 
+/// Most recipients, and addresses in header fields, of a message on which a script with `:list` runs: sieve-rs takes
+/// time in proportion to the square of their number.
+const MAX_ADDRESSES: usize = 5_000;
+
 /// The compiled scripts with all they need.
 pub struct Rules {
     runtime: Runtime,
@@ -234,6 +238,11 @@ impl Rules {
         effects: &mut Effects,
     ) -> Result<String, RulesFailure> {
         let failure = |message: String| RulesFailure { file: script.file.clone(), message };
+        if script.needs.lists && message::most_addresses(case) > MAX_ADDRESSES {
+            return Err(failure(format!(
+                "the message may have more than {MAX_ADDRESSES} addresses to look up in lists"
+            )));
+        }
         let raw = if script.needs.header { message::header_section(&case.header) } else { Vec::new() };
         let parsed = message::parse(&raw);
         let original = message::field_names(&parsed);

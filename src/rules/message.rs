@@ -1,10 +1,10 @@
 //! The header section as sieve-rs sees it, and the edits that a script made to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use mail_parser::{Encoding, Message, MessageParser, MessagePart, PartType};
 
-use crate::case::HeaderSection;
+use crate::case::{Case, HeaderSection};
 
 /// The section as text that a parser reads as exactly these fields: whatever could end a field early is a space.
 pub fn header_section(header: &HeaderSection) -> Vec<u8> {
@@ -13,11 +13,9 @@ pub fn header_section(header: &HeaderSection) -> Vec<u8> {
         text.extend_from_slice(field.bare_name());
         text.push(b':');
         for (index, &byte) in field.value.iter().enumerate() {
-            let folded =
-                field.value[index + 1..].iter().find(|&&next| next != b'\n').is_some_and(|next| b" \t".contains(next));
-            text.push(match byte {
-                b'\0' => b' ',
-                b'\r' | b'\n' if !folded => b' ',
+            text.push(match (byte, &field.value[index + 1..]) {
+                (b'\n', [b' ' | b'\t', ..]) | (b'\r', [b'\n', b' ' | b'\t', ..]) => byte,
+                (b'\0' | b'\r' | b'\n', _) => b' ',
                 _ => byte,
             });
         }
@@ -25,6 +23,12 @@ pub fn header_section(header: &HeaderSection) -> Vec<u8> {
     }
     text.extend_from_slice(b"\r\n");
     text
+}
+
+/// How many recipients and addresses in header fields there can be at most.
+pub fn most_addresses(case: &Case) -> usize {
+    let separators = |value: &[u8]| value.iter().filter(|byte| b",;<".contains(byte)).count();
+    case.envelope.recipients.len() + case.header.fields().map(|field| 1 + separators(field.value)).sum::<usize>()
 }
 
 /// Parses what [`header_section`] made; an empty section gives an empty message.
@@ -71,15 +75,20 @@ pub fn edits(original: &Original, message: &Message<'_>, header: &HeaderSection)
 
     let left: std::collections::HashSet<u32> =
         now.iter().filter(|field| !is_new(field)).map(|field| field.offset_field).collect();
-    let mut instances: HashMap<&str, usize> = HashMap::new();
+    if left.len() == original.len() {
+        return (added, Vec::new());
+    }
+    let mut positions: HashMap<Vec<u8>, VecDeque<usize>> = HashMap::new();
+    for (position, field) in header.fields().enumerate() {
+        positions.entry(field.bare_name().to_ascii_lowercase()).or_default().push_back(position);
+    }
     let mut removed = Vec::new();
     for (offset, name) in original {
-        let instance = instances.entry(name).or_default();
+        // The next field of that name in the section.
+        let position = positions.get_mut(name.as_bytes()).and_then(VecDeque::pop_front);
         if !left.contains(offset) {
-            let same_name = header.fields().enumerate().filter(|(_, field)| field.is(name));
-            removed.extend(same_name.map(|(position, _)| position).nth(*instance));
+            removed.extend(position);
         }
-        *instance += 1;
     }
     (added, removed)
 }

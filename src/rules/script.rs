@@ -26,6 +26,8 @@ pub struct Needs {
     pub envelope: bool,
     /// A look at the header section afterwards.
     pub edits: bool,
+    /// Look-ups of addresses in lists.
+    pub lists: bool,
 }
 
 /// Compiles one script.
@@ -170,6 +172,7 @@ impl Review<'_> {
             }
         }
         if inner["match_type"] == "List" {
+            self.needs.lists = true;
             self.external_lists(&inner["key_list"]);
         }
     }

@@ -155,6 +155,11 @@ fn a_field_cannot_split_into_two_for_a_script() {
     for value in [" a\r\nX-Injected: yes", " a\nX-Injected: yes", " a\rX-Injected: yes", " a\r\n\r\nX-Injected: yes"] {
         assert_eq!(run(&[text], &[("Subject", value)]).unwrap().route, None, "{value:?}");
     }
+    let text = "require \"imap4flags\"; if exists \"x-last\" { addflag \"direct:last\"; }";
+    for value in [" a\n\n b", " a\r\n\r\n b", "\n\n", "\n\n\n ", "\r\n\r\n\t", ""] {
+        let effects = run(&[text], &[("Subject", value), ("X-Last", " yes")]).unwrap();
+        assert!(effects.route.is_some(), "{value:?} hides the fields behind it");
+    }
 }
 
 #[test]
