@@ -51,6 +51,23 @@ pub struct Config {
 }
 
 impl Config {
+    /// The keys whose values in `new` take effect only when the daemon is started anew: its sockets, limits and log.
+    pub fn differences_that_need_a_restart(&self, new: &Self) -> Vec<&'static str> {
+        let (old, new) = ((&self.milter, &self.log), (&new.milter, &new.log));
+        let differences = [
+            ("socket", old.0.sockets != new.0.sockets),
+            ("milter.socket_mode", old.0.socket_mode != new.0.socket_mode),
+            ("milter.socket_group", old.0.socket_group != new.0.socket_group),
+            ("milter.max_connections", old.0.max_connections != new.0.max_connections),
+            ("milter.idle_timeout", old.0.idle_timeout != new.0.idle_timeout),
+            ("milter.workers", old.0.workers != new.0.workers),
+            ("milter.drain_timeout", old.0.drain_timeout != new.0.drain_timeout),
+            ("log.format", old.1.format != new.1.format),
+            ("log.level", old.1.level != new.1.level),
+        ];
+        differences.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+
     /// Reads the configuration file.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod stream;
 use std::ffi::CString;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use indymilter::{Actions, Callbacks, Context, EomContext, MacroStage, NegotiateContext, ProtoOpts, Status};
 
 use crate::case::Case;
@@ -24,6 +25,9 @@ pub use stream::{MilterStream, Socket};
 
 /// The pipeline that the door hands cases to; [`judge::judge`] but for tests.
 pub type Judge = fn(&Site, &Case) -> Verdict;
+
+/// The site by which new messages are judged; a reload puts another one in its place.
+pub type CurrentSite = ArcSwap<Site>;
 
 /// The header edits that the daemon cannot do without.
 const NEEDED_ACTIONS: Actions = Actions::ADD_HEADER.union(Actions::CHANGE_HEADER);
@@ -53,8 +57,9 @@ const MACROS: &[(MacroStage, &str)] = &[
 const NO_MACRO: &str = "{conbool_none}";
 
 /// The callbacks for indymilter: one [`Session`] for each connection of the mail server.
-pub fn callbacks(site: Arc<Site>, judge: Judge) -> Callbacks<Session> {
-    let body_site = site.clone();
+///
+/// A message is judged by the site that is current when its MAIL command comes, to its end.
+pub fn callbacks(current: Arc<CurrentSite>, judge: Judge) -> Callbacks<Session> {
     Callbacks::new()
         .on_negotiate(|context, actions, options| {
             let status = negotiate(context, actions, options);
@@ -64,9 +69,9 @@ pub fn callbacks(site: Arc<Site>, judge: Judge) -> Callbacks<Session> {
             let status = session(context).connect(&socket);
             Box::pin(async move { status })
         })
-        .on_mail(|context, arguments| {
+        .on_mail(move |context, arguments| {
             let Context { data, macros, .. } = context;
-            let status = data.get_or_insert_default().mail(&arguments, macros);
+            let status = data.get_or_insert_default().mail(current.load_full(), &arguments, macros);
             Box::pin(async move { status })
         })
         .on_rcpt(|context, arguments| {
@@ -77,14 +82,11 @@ pub fn callbacks(site: Arc<Site>, judge: Judge) -> Callbacks<Session> {
             let status = session(context).header(name.as_bytes(), value.as_bytes());
             Box::pin(async move { status })
         })
-        .on_body(move |context, chunk| {
-            let status = session(context).body(&body_site, chunk.into());
+        .on_body(|context, chunk| {
+            let status = session(context).body(chunk.into());
             Box::pin(async move { status })
         })
-        .on_eom(move |context| {
-            let site = site.clone();
-            Box::pin(async move { end_of_message(&site, judge, context).await })
-        })
+        .on_eom(move |context| Box::pin(end_of_message(judge, context)))
         .on_abort(|context| {
             session(context).abort();
             Box::pin(async { Status::Continue })
@@ -113,11 +115,11 @@ fn negotiate(context: &mut NegotiateContext<Session>, actions: Actions, options:
     Status::Continue
 }
 
-async fn end_of_message(site: &Site, judge: Judge, context: &mut EomContext<Session>) -> Status {
+async fn end_of_message(judge: Judge, context: &mut EomContext<Session>) -> Status {
     let Some(session) = &mut context.data else { return Status::Tempfail };
     let Some(message) = session.end_of_message(&context.macros) else { return Status::Tempfail };
     let started = std::time::Instant::now();
-    let verdict = judge::guarded(|| judge(site, &message.case));
+    let verdict = judge::guarded(|| judge(&message.site, &message.case));
     let elapsed = started.elapsed();
     let rendering =
         render::Rendering { leading_space: session.leading_space(), can_quarantine: session.can_quarantine() };

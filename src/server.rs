@@ -17,8 +17,7 @@ use tokio::sync::{Semaphore, watch};
 pub use listen::{ListenError, Listener, bind};
 
 use crate::config;
-use crate::judge::Site;
-use crate::milter::Judge;
+use crate::milter::{CurrentSite, Judge};
 use crate::telemetry;
 
 /// Serves milter connections on these listeners until `shutdown` completes; then lets running SMTP sessions finish
@@ -29,7 +28,7 @@ use crate::telemetry;
 pub async fn run(
     listeners: Vec<Listener>,
     settings: &config::Milter,
-    site: Arc<Site>,
+    site: Arc<CurrentSite>,
     judge: Judge,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {

@@ -133,6 +133,24 @@ pub fn started(sockets: &[String]) {
     info!(version = env!("CARGO_PKG_VERSION"), sockets = sockets.join(" "), "ready");
 }
 
+/// The configuration was loaded anew, and is in force, but for the keys named.
+pub fn reloaded(need_restart: &[&str]) {
+    metrics::gauge!("conbool_milter_config_reload_success").set(1.0);
+    if need_restart.is_empty() {
+        info!("configuration reloaded");
+    } else {
+        warn!(keys = need_restart.join(" "), "configuration reloaded; these keys need a restart to take effect");
+    }
+}
+
+/// The configuration was to be loaded anew, and has mistakes: one a line.
+pub fn reload_failed(mistakes: &str) {
+    metrics::gauge!("conbool_milter_config_reload_success").set(0.0);
+    for mistake in mistakes.lines() {
+        error!(mistake, "configuration not reloaded");
+    }
+}
+
 /// The daemon stops, and lets running sessions finish.
 pub fn draining(open: usize, patience: Duration) {
     info!(connections = open, seconds = patience.as_secs(), "stopping; waiting for running sessions");

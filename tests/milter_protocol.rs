@@ -1,9 +1,10 @@
 //! The milter door on the wire: what is negotiated, what is answered, and what bad input does. The client speaks the
 //! protocol of Postfix and Sendmail (mfdef.h) byte by byte.
 
+mod milter_client;
+
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +12,11 @@ use std::time::Duration;
 use conbool_milter::case::Case;
 use conbool_milter::config::{Config, Milter, Socket};
 use conbool_milter::judge::{self, Site};
-use conbool_milter::milter::Judge;
+use conbool_milter::milter::{CurrentSite, Judge};
 use conbool_milter::server;
 use conbool_milter::site;
 use conbool_milter::verdict::Verdict;
+use milter_client::{Client, Frame, commands};
 
 /// A daemon in this process, on a unix socket of its own.
 struct Daemon {
@@ -36,7 +38,7 @@ impl Daemon {
         config.milter.workers = Some(2);
         config.milter.drain_timeout = Duration::from_millis(100);
         change(&mut config.milter);
-        let site = Arc::new(site::load(&config).unwrap());
+        let site = Arc::new(CurrentSite::from_pointee(site::load(&config).unwrap()));
         let listeners = server::bind(&config.milter).unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
@@ -54,9 +56,7 @@ impl Daemon {
     }
 
     fn connect(&self) -> Client {
-        let stream = UnixStream::connect(self.socket()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Client(stream)
+        Client::connect(&self.socket())
     }
 }
 
@@ -66,91 +66,6 @@ impl Drop for Daemon {
         self.thread.take().unwrap().join().unwrap();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
-}
-
-struct Client(UnixStream);
-
-type Frame = (char, Vec<u8>);
-
-impl Client {
-    fn send(&mut self, command: char, data: &[u8]) {
-        let mut frame = (data.len() as u32 + 1).to_be_bytes().to_vec();
-        frame.push(command as u8);
-        frame.extend_from_slice(data);
-        self.0.write_all(&frame).unwrap();
-    }
-
-    fn receive(&mut self) -> Frame {
-        let mut length = [0; 4];
-        self.0.read_exact(&mut length).unwrap();
-        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
-        self.0.read_exact(&mut frame).unwrap();
-        (frame[0] as char, frame[1..].to_vec())
-    }
-
-    /// Negotiates as Postfix with milter_protocol = 6 does; returns actions, options and macro lists.
-    fn negotiate(&mut self) -> (u32, u32, String) {
-        self.send('O', &[6_u32, 0x1ff, 0x1f_ffff].map(u32::to_be_bytes).concat());
-        let (command, data) = self.receive();
-        assert_eq!(command, 'O');
-        let word = |at: usize| u32::from_be_bytes(data[at..at + 4].try_into().unwrap());
-        assert_eq!(word(0), 6);
-        (word(4), word(8), String::from_utf8_lossy(&data[12..]).into_owned())
-    }
-
-    fn connect_from(&mut self, address: &str) {
-        self.send('D', b"C");
-        self.send('C', &[b"client.test\x004\x9c\x40", address.as_bytes(), b"\0"].concat());
-    }
-
-    fn envelope(&mut self, sender: &str, recipient: &str) {
-        self.send('D', b"Mi\0QUEUEID1\0");
-        self.send('M', format!("<{sender}>\0").as_bytes());
-        self.send('D', b"R");
-        self.send('R', format!("<{recipient}>\0").as_bytes());
-        self.send('D', b"Ti\0QUEUEID1\0");
-    }
-
-    fn header(&mut self, name: &str, value: &str) {
-        self.send('D', b"L");
-        self.send('L', format!("{name}\0 {value}\0").as_bytes());
-    }
-
-    /// Ends the message; returns everything up to the final reply.
-    fn end(&mut self) -> Vec<Frame> {
-        self.send('D', b"E");
-        self.send('E', b"");
-        let mut frames = Vec::new();
-        loop {
-            let frame = self.receive();
-            let last = !matches!(frame.0, 'h' | 'i' | 'm' | 'q');
-            frames.push(frame);
-            if last {
-                return frames;
-            }
-        }
-    }
-
-    /// One message from an internal client; returns everything up to the final reply.
-    fn message(&mut self, sender: &str, fields: &[(&str, &str)]) -> Vec<Frame> {
-        self.envelope(sender, "bob@remote.test");
-        for (name, value) in fields {
-            self.header(name, value);
-        }
-        let frames = self.end();
-        self.send('A', b"");
-        frames
-    }
-
-    fn ready(mut self) -> Self {
-        self.negotiate();
-        self.connect_from("10.1.1.1");
-        self
-    }
-}
-
-fn commands(frames: &[Frame]) -> String {
-    frames.iter().map(|(command, _)| *command).collect()
 }
 
 #[test]

@@ -4,18 +4,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::config::Config;
 use crate::judge;
+use crate::milter::CurrentSite;
 use crate::server;
 use crate::telemetry;
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT. SIGHUP loads the configuration and the scripts anew.
 ///
 /// # Errors
 /// Whatever keeps the daemon from starting: configuration, scripts, sockets.
-pub fn run(config: &Path) -> Result<(), String> {
-    let (config, site) = super::load(config)?;
+pub fn run(path: &Path) -> Result<(), String> {
+    let (config, site) = super::load(path)?;
     telemetry::start(&config.log).map_err(|error| format!("log.format: the journal cannot be reached: {error}"))?;
     allow_descriptors(config.milter.max_connections);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -26,19 +29,51 @@ pub fn run(config: &Path) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("cannot start: {error}");
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
         let listeners = server::bind(&config.milter).map_err(|error| error.to_string())?;
         let sockets: Vec<String> = listeners.iter().map(ToString::to_string).collect();
+        let current = Arc::new(CurrentSite::from_pointee(site));
         let shutdown = async {
             telemetry::started(&sockets);
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+            notify(&[NotifyState::Ready]);
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
+                    _ = hang_up.recv() => reload(path, &config, &current).await,
+                }
             }
+            notify(&[NotifyState::Stopping]);
         };
-        server::run(listeners, &config.milter, Arc::new(site), judge::judge, shutdown).await.map_err(failed)?;
+        server::run(listeners, &config.milter, current.clone(), judge::judge, shutdown).await.map_err(failed)?;
         telemetry::stopped();
         Ok(())
     })
+}
+
+/// Loads and checks everything, and then swaps it in; if anything is wrong, all stays as it was.
+///
+/// `started` is the configuration that the daemon started with.
+async fn reload(path: &Path, started: &Config, current: &CurrentSite) {
+    let mut states = vec![NotifyState::Reloading];
+    states.extend(NotifyState::monotonic_usec_now().ok());
+    notify(&states);
+    let file = path.to_path_buf();
+    let loaded = tokio::task::spawn_blocking(move || super::load(&file)).await;
+    match loaded.unwrap_or_else(|_| Err("loading it ended in an internal error".into())) {
+        Ok((config, site)) => {
+            current.store(Arc::new(site));
+            telemetry::reloaded(&started.differences_that_need_a_restart(&config));
+        }
+        Err(mistakes) => telemetry::reload_failed(&mistakes),
+    }
+    notify(&[NotifyState::Ready]);
+}
+
+/// Tells systemd (sd_notify(3)), where it started the daemon.
+fn notify(states: &[NotifyState<'_>]) {
+    // Nobody to tell is no failure.
+    let _ = sd_notify::notify(states);
 }
 
 /// Descriptors needed beside those of connections.
@@ -49,7 +84,7 @@ fn allow_descriptors(connections: usize) {
     let wanted = connections as u64 + OTHER_DESCRIPTORS;
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < wanted
-        && setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard).is_err() | (hard < wanted)
+        && (setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard).is_err() || hard < wanted)
     {
         telemetry::too_few_descriptors(wanted, hard);
     }

@@ -1,6 +1,7 @@
 //! One milter connection: collects what the mail server says into a [`Case`].
 
 use std::ffi::{CStr, CString};
+use std::sync::Arc;
 
 use indymilter::{Actions, Macros, ProtoOpts, SocketInfo, Status};
 
@@ -20,8 +21,10 @@ pub struct Session {
 }
 
 /// The transaction under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Message {
+    /// By which it is judged.
+    pub site: Arc<Site>,
     /// What has been received.
     pub case: Case,
     /// The mail server's queue id; empty if it has not told.
@@ -70,7 +73,7 @@ impl Session {
     }
 
     /// MAIL: a new transaction. TLS and login may have changed since the last one; their macros are gone later.
-    pub fn mail(&mut self, arguments: &[CString], macros: &Macros) -> Status {
+    pub fn mail(&mut self, site: Arc<Site>, arguments: &[CString], macros: &Macros) -> Status {
         let text = |name: &CStr| {
             let value = macros.get(name).map(|value| value.to_string_lossy().into_owned());
             value.filter(|value| !value.is_empty())
@@ -86,11 +89,9 @@ impl Session {
                 None => address,
             }),
         };
-        let mut message = Message::default();
-        message.case.client = self.client.clone();
-        message.case.envelope.sender = path(arguments);
-        message.queue_id = text(c"i").unwrap_or_default();
-        self.message = Some(message);
+        let mut case = Case { client: self.client.clone(), ..Case::default() };
+        case.envelope.sender = path(arguments);
+        self.message = Some(Message { site, case, queue_id: text(c"i").unwrap_or_default(), body_skipped: false });
         self.answer(ProtoOpts::NOREPLY_MAIL)
     }
 
@@ -117,11 +118,11 @@ impl Session {
     }
 
     /// A part of the body: asks for more, or has the mail server skip the rest.
-    pub fn body(&mut self, site: &Site, chunk: Vec<u8>) -> Status {
+    pub fn body(&mut self, chunk: Vec<u8>) -> Status {
         if let Some(message) = &mut self.message
             && !message.body_skipped
         {
-            message.body_skipped = !judge::take_body(site, &mut message.case, chunk);
+            message.body_skipped = !judge::take_body(&message.site, &mut message.case, chunk);
             if message.body_skipped && self.options.contains(ProtoOpts::SKIP) {
                 return Status::Skip;
             }

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use crate::judge::Site;
-use crate::milter::{self, Judge, MilterStream, Socket};
+use crate::milter::{self, CurrentSite, Judge, MilterStream, Socket};
 
 /// A connection on its way from the accepting thread.
 #[derive(Debug)]
@@ -99,7 +98,7 @@ impl indymilter::Listener for Incoming {
 /// When the system gives no thread or runtime.
 pub fn start(
     number: usize,
-    site: Arc<Site>,
+    site: Arc<CurrentSite>,
     judge: Judge,
     idle_timeout: Duration,
     mut stopped: watch::Receiver<bool>,
