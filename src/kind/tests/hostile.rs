@@ -85,7 +85,7 @@ fn boundaries() {
         kind(&after("--bound\n\nhello").replace("bound", &most).replace(&format!("{most}ary"), "boundary")),
         Kind::Calendaring
     );
-    let absurd = format!("Content-Type: multipart/mixed; boundary=\"{}\"\n\nhello", "b".repeat(1 << 20));
+    let absurd = format!("Content-Type: multipart/mixed; boundary=\"{}\"\n\nhello", "b".repeat(1_000_000));
     assert_eq!(judged(&message(&absurd)), Kind::Normal);
 }
 
@@ -246,7 +246,7 @@ fn absurd_nesting() {
     );
     let comments = format!("Content-Type: text/calendar; {}method=REQUEST\n\n{REQUEST}", "(".repeat(100_000));
     assert_eq!(judged(&message(&comments)), Kind::Normal);
-    let comments = format!("Auto-Submitted: {}auto-replied\n\n", "(".repeat(1 << 20));
+    let comments = format!("Auto-Submitted: {}auto-replied\n\n", "(".repeat(1_000_000));
     assert_eq!(judged(&message(&comments)), Kind::Normal);
 }
 
@@ -265,7 +265,7 @@ fn many_parts_fields_and_parameters() {
         judged(&set(message(&format!("Content-Type: multipart/mixed; boundary=b\n\n--b\n{fields}\n\n--b--\n")))),
         Kind::Normal
     );
-    let parameters: String = (0..100_000).map(|number| format!("; a{number}*1=b")).collect();
+    let parameters: String = (0..60_000).map(|number| format!("; a{number}*1=b")).collect();
     assert_eq!(judged(&message(&format!("Content-Type: multipart/mixed{parameters}\n\n"))), Kind::Normal);
     let words = "=?aa?q?".repeat(100_000);
     assert_eq!(judged(&message(&format!("Content-Type: multipart/mixed; boundary=\"{words}\"\n\n"))), Kind::Normal);
