@@ -3,12 +3,19 @@
 //! What is logged: one line for each message judged (`message`), made from its verdict; and what the daemon itself
 //! meets. Never a subject, a body, or a secret. What clients send is written escaped, and cut where it is long.
 
+mod json;
+
+use std::fs::File;
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{Level, error, info, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
+
+use json::JsonLines;
 
 use crate::case::{Client, Envelope};
 use crate::config::{Log, LogFormat};
@@ -33,8 +40,9 @@ pub fn start(settings: &Log) -> std::io::Result<()> {
             registry.with(tracing_journald::layer()?.with_field_prefix(Some("CONBOOL".into()))).init();
         }
         LogFormat::Json => {
-            let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
-            registry.with(layer.with_span_list(false).with_target(false).with_writer(std::io::stderr)).init();
+            // Not std's standard error, whose lock the workers would wait for.
+            let output = Arc::new(File::from(std::io::stderr().as_fd().try_clone_to_owned()?));
+            registry.with(tracing_subscriber::fmt::layer().event_format(JsonLines).with_writer(output)).init();
         }
         LogFormat::Text | LogFormat::Auto => {
             let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
