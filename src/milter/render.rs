@@ -72,7 +72,7 @@ fn route_mark(verdict: &Verdict) -> Vec<HeaderEdit> {
 }
 
 fn refuse(reply: &mut SmtpReply, text: &Reply, status: Status) -> Status {
-    // A % is no directive to Postfix, but libmilter's smfi_setreply() wants it doubled and Sendmail expands it.
+    // Doubled as libmilter's smfi_setreply() wants it: Postfix and Sendmail make one % of two.
     let line = self::text(&text.text.replace('%', "%%"));
     // Without a text of ours the mail server says 451 4.7.1 or 550 5.7.1, which is right too.
     let _ = reply.set_error_reply(text.code, Some(text.enhanced), [line]);
