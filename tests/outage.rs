@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lab::daemon::Daemon;
-use lab::mail::{Mail, Sender, connect};
+use lab::mail::{Ending, Mail, Sender, connect};
 use lab::process::wait_for;
 use lab::site::Site;
 use lab::{Error, namespace};
@@ -39,22 +39,19 @@ fn mail(via: Sender, recipient: &str, token: &str) -> Mail {
         from: "FROM:<alice@customer.test>".into(),
         recipients: vec![format!("TO:<{recipient}>")],
         message: text.into_bytes(),
+        ending: Ending::Dot,
     }
 }
 
 /// A site of its own: other tests must not miss its daemon.
 fn start(name: &str) -> Result<Site, Error> {
     let config = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sites/all.toml"))?;
-    Site::configure(name, &config, "")
+    Site::configure(name, &config, "", "")
 }
 
 fn restart(site: &mut Site) -> Result<(), Error> {
     let dir = site.lab.dir.clone();
-    site.daemon = Daemon::start(
-        &dir.join("conbool-milter.toml"),
-        &dir.join("queue/conbool/milter.sock"),
-        &dir.join("daemon2.log"),
-    )?;
+    site.daemon = Daemon::start(&dir.join("conbool-milter.toml"), &dir.join("daemon2.log"))?;
     Ok(())
 }
 

@@ -29,15 +29,18 @@ impl Site {
         let sites = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sites");
         let file = sites.join(name).with_extension("toml");
         let config = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let text = |extension: &str| fs::read_to_string(sites.join(name).with_extension(extension)).unwrap_or_default();
+        Self::configure(name, &config, &text("main.cf"), &text("sieve"))
+    }
+
+    /// Starts a site with this daemon configuration, these additional lines of main.cf, and this script in
+    /// `site.sieve`, which the configuration may name.
+    pub fn configure(name: &str, config: &str, main_cf: &str, script: &str) -> Result<Self, Error> {
         let lab = Lab::start(name)?;
-        let main_cf = fs::read_to_string(sites.join(name).with_extension("main.cf")).unwrap_or_default();
-        let prepared = Prepared::new(&lab, &main_cf)?;
-        let script = sites.join(name).with_extension("sieve");
-        if script.exists() {
-            fs::copy(script, lab.dir.join("site.sieve"))?;
-        }
+        let prepared = Prepared::new(&lab, main_cf)?;
+        fs::write(lab.dir.join("site.sieve"), script)?;
         let file = lab.dir.join("conbool-milter.toml");
-        fs::write(&file, prepared.fill_in(&config))?;
+        fs::write(&file, prepared.fill_in(config))?;
         let fragments = lab.dir.join("fragments");
         let mut setup = Command::new(program()?);
         setup.args(["setup", "postfix", "--config"]).arg(&file).arg("--output").arg(&fragments);
