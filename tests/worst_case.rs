@@ -12,8 +12,8 @@ use conbool_milter::rules::{Rules, Script};
 use conbool_milter::site;
 use conbool_milter::verdict::Verdict;
 
-/// Far above what a slow machine needs without optimisation; an optimised build takes some tens of milliseconds.
-const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 6 } else { 1 });
+/// Not a measure of speed: what works in linear time stays far below it on any machine, what does not exceeds it by far.
+const STALL: Duration = Duration::from_secs(60);
 
 /// Most bytes of header that the door takes, with some room for what every message here has.
 const MAX_BYTES: usize = HeaderSection::MAX_BYTES - 1_000;
@@ -58,7 +58,7 @@ fn judged(site: &Site, mut case: Case, fields: impl IntoIterator<Item = (String,
     let what =
         format!("{} fields, the last {:?}", fields.len(), fields.last().map(|f| (start(f.name), start(f.value))));
     println!("{:6} ms at {}: {what}", elapsed.as_millis(), std::panic::Location::caller());
-    assert!(elapsed < LIMIT, "{elapsed:?} for {what}");
+    assert!(elapsed < STALL, "{elapsed:?} for {what}");
     verdict
 }
 
