@@ -55,7 +55,7 @@ fn case(message: &Message) -> Case {
 
 /// The body in the milter protocol's chunks, as a door hands it over.
 fn take_body(site: &Site, case: &mut Case, message: &Message) {
-    case.body.complete = message.body.chunks(65_535).all(|chunk| judge::take_body(site, case, chunk.to_vec()));
+    case.body.complete = message.body.chunks(65_535).all(|chunk| judge::take_body(site, case, chunk.to_vec().into()));
 }
 
 fn named(name: &str) -> Message {

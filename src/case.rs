@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
+
 /// One message with everything the pipeline may look at.
 ///
 /// A door fills it; [`judge`](crate::judge::judge) reads it. Nothing in here is trusted or interpreted yet.
@@ -134,8 +136,8 @@ impl HeaderSection {
 /// The part of the body that the door kept.
 #[derive(Debug, Clone, Default)]
 pub struct Body {
-    /// The first bytes of the body.
-    pub bytes: Vec<u8>,
+    /// The first bytes of the body; shared with the door that read them, because they are many.
+    pub bytes: Bytes,
     /// True if `bytes` is the whole body.
     pub complete: bool,
 }

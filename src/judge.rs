@@ -7,6 +7,8 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bytes::{Bytes, BytesMut};
+
 use crate::address::Address;
 use crate::case::{Case, Limit};
 use crate::headers::{self, Markers};
@@ -74,16 +76,19 @@ fn wants_body(site: &Site, case: &Case) -> bool {
 ///
 /// Returns whether more is wanted: `false` means that the rest need not be read. More than is wanted never changes the
 /// verdict, so a short chunk, most likely the last one, is not looked at for that; judging will.
-pub fn take_body(site: &Site, case: &mut Case, mut chunk: Vec<u8>) -> bool {
+pub fn take_body(site: &Site, case: &mut Case, chunk: Bytes) -> bool {
     if case.body.bytes.is_empty() && !wants_body(site, case) {
         return false;
     }
     let is_full = chunk.len() >= FULL_CHUNK;
-    chunk.truncate(site.kind.body_limit.saturating_sub(case.body.bytes.len()));
+    let room = site.kind.body_limit.saturating_sub(case.body.bytes.len());
+    let kept = chunk.slice(..chunk.len().min(room));
     if case.body.bytes.is_empty() {
-        case.body.bytes = chunk;
+        case.body.bytes = kept;
     } else {
-        case.body.bytes.append(&mut chunk);
+        let mut joined = BytesMut::from(std::mem::take(&mut case.body.bytes));
+        joined.extend_from_slice(&kept);
+        case.body.bytes = joined.freeze();
     }
     case.body.bytes.len() < site.kind.body_limit && (!is_full || wants_body(site, case))
 }

@@ -83,7 +83,7 @@ pub fn callbacks(current: Arc<CurrentSite>, judge: Judge) -> Callbacks<Session> 
             Box::pin(async move { status })
         })
         .on_body(|context, chunk| {
-            let status = session(context).body(chunk.into());
+            let status = session(context).body(chunk);
             Box::pin(async move { status })
         })
         .on_eom(move |context| Box::pin(end_of_message(judge, context)))

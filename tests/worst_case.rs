@@ -50,7 +50,7 @@ fn judged(site: &Site, mut case: Case, fields: impl IntoIterator<Item = (String,
     }
     let started = Instant::now();
     let mut chunks = body.chunks(65_535);
-    case.body.complete = chunks.all(|chunk| judge::take_body(site, &mut case, chunk.to_vec()));
+    case.body.complete = chunks.all(|chunk| judge::take_body(site, &mut case, chunk.to_vec().into()));
     let verdict = judge::judge(site, &case);
     let elapsed = started.elapsed();
     let fields = case.header.fields();

@@ -95,6 +95,6 @@ fn case(site: &Site, arguments: &Arguments, text: &[u8]) -> Case {
         exceeded,
         ..Case::default()
     };
-    case.body.complete = judge::take_body(site, &mut case, body);
+    case.body.complete = judge::take_body(site, &mut case, body.into());
     case
 }

@@ -279,7 +279,7 @@ proptest! {
         let mut all: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         all.push((marker, &value));
         let mut case = case(if world { WORLD } else { INTERNAL }, "alice@customer.test", &["bob@remote.test"], &all);
-        case.body.bytes = body;
+        case.body.bytes = body.into();
         let verdict = judge(&site(), &case);
         prop_assert_eq!(verdict.disposition.name(), "continue");
         prop_assert!(verdict.route == Route::Relay || verdict.kind == Kind::Calendaring);

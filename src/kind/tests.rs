@@ -67,12 +67,12 @@ impl Message {
     }
 
     fn classify(&self, read: usize, complete: bool) -> Kind {
-        let body = Body { bytes: self.body[..read].to_vec(), complete };
+        let body = Body { bytes: self.body[..read].to_vec().into(), complete };
         classify(&self.settings, self.null_sender, &self.header, &body)
     }
 
     fn wants_body(&self, read: usize) -> bool {
-        let body = Body { bytes: self.body[..read].to_vec(), complete: false };
+        let body = Body { bytes: self.body[..read].to_vec().into(), complete: false };
         wants_body(&self.settings, self.null_sender, &self.header, &body)
     }
 

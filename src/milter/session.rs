@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use indymilter::{Actions, Macros, ProtoOpts, SocketInfo, Status};
 
 use crate::case::{Case, Client, Limit};
@@ -118,7 +119,7 @@ impl Session {
     }
 
     /// A part of the body: asks for more, or has the mail server skip the rest.
-    pub fn body(&mut self, chunk: Vec<u8>) -> Status {
+    pub fn body(&mut self, chunk: Bytes) -> Status {
         if let Some(message) = &mut self.message
             && !message.body_skipped
         {
