@@ -94,7 +94,7 @@ fn restarts_under_load_are_not_noticed() -> Result<(), Error> {
             Ok(failures)
         };
         let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(load)).collect();
-        let restarts = || -> Result<(), Error> {
+        let mut restarts = || -> Result<(), Error> {
             for restart in 1..=RESTARTS {
                 let before = numbers.load(Ordering::Relaxed);
                 wait_for("messages between two restarts", || {

@@ -29,10 +29,12 @@ impl fmt::Display for Listener {
                 Ok(address) => write!(formatter, "inet:{address}"),
                 Err(_) => formatter.write_str("inet:?"),
             },
-            Self::Unix(listener, _) => match listener.local_addr().ok().as_ref().and_then(|address| address.as_pathname()) {
-                Some(path) => write!(formatter, "unix:{}", path.display()),
-                None => formatter.write_str("unix:?"),
-            },
+            Self::Unix(listener, _) => {
+                match listener.local_addr().ok().as_ref().and_then(|address| address.as_pathname()) {
+                    Some(path) => write!(formatter, "unix:{}", path.display()),
+                    None => formatter.write_str("unix:?"),
+                }
+            }
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
