@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::Config;
 use crate::judge;
 use crate::milter::CurrentSite;
-use crate::server;
+use crate::server::{self, ListenError, Listener};
 use crate::telemetry;
 
 /// Runs until SIGTERM or SIGINT. SIGHUP loads the configuration and the scripts anew.
@@ -30,7 +30,7 @@ pub fn run(path: &Path) -> Result<(), String> {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
-        let listeners = server::bind(&config.milter).map_err(|error| error.to_string())?;
+        let listeners = listeners(&config).map_err(|error| error.to_string())?;
         let sockets: Vec<String> = listeners.iter().map(ToString::to_string).collect();
         let current = Arc::new(CurrentSite::from_pointee(site));
         let shutdown = async {
@@ -49,6 +49,12 @@ pub fn run(path: &Path) -> Result<(), String> {
         telemetry::stopped();
         Ok(())
     })
+}
+
+/// The sockets that systemd passes, or else those that the configuration names.
+fn listeners(config: &Config) -> Result<Vec<Listener>, ListenError> {
+    let inherited = server::inherited()?;
+    if inherited.is_empty() { server::bind(&config.milter) } else { Ok(inherited) }
 }
 
 /// Loads and checks everything, and then swaps it in; if anything is wrong, all stays as it was.

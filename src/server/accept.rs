@@ -33,7 +33,7 @@ pub fn prepare(listener: Listener) -> io::Result<(Acceptor, Option<SocketFile>)>
         }
         Listener::Unix(listener, file) => {
             listener.set_nonblocking(true)?;
-            (Acceptor::Unix(UnixListener::from_std(listener)?), Some(file))
+            (Acceptor::Unix(UnixListener::from_std(listener)?), file)
         }
     })
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use listenfd::ListenFd;
 use nix::unistd::{Group, chown};
 
 use crate::config::{Milter, Socket};
@@ -17,8 +18,8 @@ use crate::config::{Milter, Socket};
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
-    /// Unix domain, with its file.
-    Unix(UnixListener, SocketFile),
+    /// Unix domain, with its file if that is ours.
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 impl fmt::Display for Listener {
@@ -28,7 +29,12 @@ impl fmt::Display for Listener {
                 Ok(address) => write!(formatter, "inet:{address}"),
                 Err(_) => formatter.write_str("inet:?"),
             },
-            Self::Unix(_, file) => write!(formatter, "unix:{}", file.path.display()),
+            Self::Unix(listener, _) => {
+                match listener.local_addr().ok().as_ref().and_then(|address| address.as_pathname()) {
+                    Some(path) => write!(formatter, "unix:{}", path.display()),
+                    None => formatter.write_str("unix:?"),
+                }
+            }
         }
     }
 }
@@ -60,6 +66,26 @@ impl fmt::Display for ListenError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "cannot listen on {}: {}", self.socket, self.message)
     }
+}
+
+/// The sockets that the service manager holds for us (sd_listen_fds(3)); none if there is no such manager.
+///
+/// Mail servers that connect while no daemon runs wait in their backlog, so that a restart is not noticed.
+///
+/// # Errors
+/// A descriptor that is no listening stream socket.
+pub fn inherited() -> Result<Vec<Listener>, ListenError> {
+    let mut passed = ListenFd::from_env();
+    let mut listeners = Vec::with_capacity(passed.len());
+    for number in 0..passed.len() {
+        let unix = passed.take_unix_listener(number).map(|listener| listener.map(|unix| Listener::Unix(unix, None)));
+        let listener = unix.or_else(|_| passed.take_tcp_listener(number).map(|listener| listener.map(Listener::Tcp)));
+        listeners.extend(listener.map_err(|error| ListenError {
+            socket: format!("descriptor {number} of LISTEN_FDS"),
+            message: format!("{error}; the socket unit must have ListenStream="),
+        })?);
+    }
+    Ok(listeners)
 }
 
 /// Binds all sockets.
@@ -104,7 +130,7 @@ fn bind_unix(path: &Path, settings: &Milter) -> Result<Listener, String> {
     if placed.is_err() {
         let _ = fs::remove_file(&temporary);
     }
-    Ok(Listener::Unix(listener, placed?))
+    Ok(Listener::Unix(listener, Some(placed?)))
 }
 
 fn find_group(name: &str) -> Result<Group, String> {

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use command_fds::{CommandFdExt, FdMapping};
 use conbool_milter::config::{Config, Socket};
 use serde_json::Value;
 
@@ -52,6 +54,16 @@ impl Daemon {
             return Err(format!("the daemon ended at once:\n{}", fs::read_to_string(log)?).into());
         }
         Ok(Self { process, log: log.to_owned() })
+    }
+
+    /// Starts the daemon with a listening socket that stays open when it ends, as systemd does for a socket unit.
+    pub fn start_with(config: &Path, socket: &OwnedFd, log: &Path) -> Result<Self, Error> {
+        // LISTEN_PID is the process id of the daemon, which only the process itself knows before it begins.
+        let mut command = Command::new("sh");
+        command.args(["-c", "LISTEN_PID=$$ exec setpriv --reuid \"$0\" --regid \"$0\" --clear-groups -- \"$@\"", USER]);
+        command.arg(program()?).args(["run", "--config"]).arg(config).current_dir("/").env("LISTEN_FDS", "1");
+        command.fd_mappings(vec![FdMapping { parent_fd: socket.try_clone()?, child_fd: 3 }])?;
+        Ok(Self { process: Process::start(&mut command, log)?, log: log.to_owned() })
     }
 
     /// Process id.

@@ -1,0 +1,142 @@
+//! Planned restarts under load: with a socket that outlives the daemon, no client sees a temporary error, and every
+//! message arrives once.
+
+mod lab;
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use lab::daemon::Daemon;
+use lab::mail::{Ending, Mail, Sender};
+use lab::process::wait_for;
+use lab::site::Site;
+use lab::{Error, namespace};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// How often the daemon is restarted.
+const RESTARTS: usize = 12;
+
+/// How many clients send at a time.
+const CLIENTS: usize = 4;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if !arguments.list
+        && let Err(error) = namespace::enter()
+    {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    let test = || {
+        restarts_under_load_are_not_noticed().map_err(|error| Failed::from(error.to_string()))?;
+        Ok(())
+    };
+    let trials = vec![Trial::test("restarts_under_load_are_not_noticed", test)];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn mail(number: usize) -> Mail {
+    let text = format!(
+        "From: alice@customer.test\r\nTo: carol@remote.test\r\nSubject: load\r\n\
+         Message-ID: <load.{number}.@customer.test>\r\n\r\nHello\r\n"
+    );
+    Mail {
+        via: Sender::Internal,
+        from: "FROM:<alice@customer.test>".into(),
+        recipients: vec!["TO:<carol@remote.test>".into()],
+        message: text.into_bytes(),
+        ending: Ending::Dot,
+    }
+}
+
+/// The listening socket at the place where Postfix looks for it, as a socket unit would make it.
+fn socket(site: &Site) -> Result<OwnedFd, Error> {
+    let path = site.lab.dir.join("queue/conbool/milter.sock");
+    let listener = UnixListener::bind(&path)?;
+    let group = fs::metadata(path.parent().ok_or("no folder")?)?;
+    chown(&path, None, Some(std::os::unix::fs::MetadataExt::gid(&group)))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o660))?;
+    Ok(listener.into())
+}
+
+/// What a client was told other than 250; `None` if the message was taken.
+fn refused(site: &Site, number: usize) -> Option<String> {
+    match mail(number).send(site) {
+        Ok(sent) if sent.queue_id.is_some() => None,
+        Ok(sent) => Some(format!("{sent:?}")),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+fn restarts_under_load_are_not_noticed() -> Result<(), Error> {
+    let config = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sites/all.toml"))?;
+    let mut site = Site::configure("restart", &config, "", "")?;
+    let file = site.lab.dir.join("conbool-milter.toml");
+    // From here on the socket is not the daemon's own.
+    site.daemon.signal("TERM")?;
+    wait_for("the daemon's end", || site.daemon.ended().then_some(()))?;
+    let socket = socket(&site)?;
+    let mut daemon = Daemon::start_with(&file, &socket, &site.lab.dir.join("restart.log"))?;
+
+    let (numbers, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let refused: Vec<String> = std::thread::scope(|scope| -> Result<_, Error> {
+        let load = || -> Result<Vec<String>, String> {
+            site.lab.enter().map_err(|error| error.to_string())?;
+            let mut failures = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                failures.extend(refused(&site, numbers.fetch_add(1, Ordering::Relaxed)));
+            }
+            Ok(failures)
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(load)).collect();
+        let mut restarts = || -> Result<(), Error> {
+            for restart in 1..=RESTARTS {
+                let before = numbers.load(Ordering::Relaxed);
+                wait_for("messages between two restarts", || {
+                    (numbers.load(Ordering::Relaxed) >= before + 10).then_some(())
+                })?;
+                daemon.signal("TERM")?;
+                wait_for("the daemon's end", || daemon.ended().then_some(()))?;
+                daemon = Daemon::start_with(&file, &socket, &site.lab.dir.join(format!("restart{restart}.log")))?;
+            }
+            Ok(())
+        };
+        let restarted = restarts();
+        stop.store(true, Ordering::Relaxed);
+        let mut failures = Vec::new();
+        for client in clients {
+            failures.extend(client.join().map_err(|_| "a client panicked")??);
+        }
+        restarted.map(|()| failures)
+    })?;
+    let sent = numbers.load(Ordering::Relaxed);
+    if !refused.is_empty() {
+        return Err(format!("{} of {sent} messages were not taken, the first: {}", refused.len(), refused[0]).into());
+    }
+    arrive_once(&site, sent)?;
+    eprintln!("{sent} messages, {RESTARTS} restarts: none refused, none lost, none doubled");
+    Ok(())
+}
+
+/// Waits until all messages are at the relay, and checks that each is there once.
+fn arrive_once(site: &Site, sent: usize) -> Result<(), Error> {
+    let relay = site.lab.host("relay.conbool.test");
+    wait_for("all messages at the relay", || (relay.received().len() >= sent).then_some(()))?;
+    let mut copies: HashMap<usize, usize> = HashMap::new();
+    for message in relay.received() {
+        let text = String::from_utf8_lossy(&message.message).into_owned();
+        let number = text.split_once("<load.").and_then(|(_, rest)| rest.split_once('.')?.0.parse().ok());
+        *copies.entry(number.ok_or("a message without a number")?).or_default() += 1;
+    }
+    for number in 0..sent {
+        if copies.get(&number) != Some(&1) {
+            return Err(format!("message {number} arrived {:?} times", copies.get(&number).unwrap_or(&0)).into());
+        }
+    }
+    Ok(())
+}
