@@ -17,6 +17,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
+use crate::judge::LoopAction;
 use crate::kind;
 
 /// Where the configuration is looked for when `--config` is not given.
@@ -46,6 +47,8 @@ pub struct Config {
     pub rules: Rules,
     /// Section `[direct]`.
     pub direct: Direct,
+    /// Section `[loops]`.
+    pub loops: Loops,
     /// Section `[log]`.
     pub log: Log,
 }
@@ -186,6 +189,15 @@ pub struct Direct {
     /// `direct.next_hop`: in Postfix notation (`[host]:port`), the relayhost that the site used before; `None`: the
     /// recipient's MX.
     pub next_hop: Option<String>,
+}
+
+/// Messages that go round between this host and the relay.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loops {
+    /// `loops.max_passes`: how often the relay may hand in the same message, default 4, 1 to 50.
+    pub max_passes: usize,
+    /// `loops.action`: what is done with one that it hands in more often, `"quarantine"` (default) or `"reject"`.
+    pub action: LoopAction,
 }
 
 /// The log.

@@ -1,7 +1,9 @@
 //! Header fields that matter here: the provider's markers, spam marks, and the edits that follow from them.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::case::{Field, HeaderSection};
@@ -84,6 +86,27 @@ fn has(header: &HeaderSection, name: &str, value: &str) -> bool {
 fn counts(field: &Field<'_>, value: &str) -> bool {
     significant(field.value).eq_ignore_ascii_case(value.as_bytes())
 }
+
+/// How many Received fields (RFC 5321, 4.4) say that the message came from one of these networks.
+///
+/// Only the from-clause counts, in which the mail server that wrote the field put the client's address in brackets. What
+/// a client forged in front of it makes the number greater, never smaller.
+pub fn passes_from(header: &HeaderSection, networks: &[IpNet]) -> usize {
+    let comes_from = |field: Field<'_>| {
+        let value = &field.value[..field.value.len().min(MAX_RECEIVED_VALUE)];
+        let value = String::from_utf8_lossy(value).to_ascii_lowercase();
+        let from = value.split_whitespace().take_while(|word| *word != "by");
+        let mut literals = from.filter_map(|word| word.split_once('[')?.1.split_once(']'));
+        literals.any(|(literal, _)| {
+            let address = literal.strip_prefix("ipv6:").unwrap_or(literal).parse::<IpAddr>();
+            address.is_ok_and(|address| networks.iter().any(|network| network.contains(&address.to_canonical())))
+        })
+    };
+    header.named("Received").filter(|field| comes_from(*field)).count()
+}
+
+/// Longest Received value that is looked at; the from-clause comes first.
+const MAX_RECEIVED_VALUE: usize = 2_000;
 
 /// Longest value that is looked at; a marker's value is a word.
 const MAX_MARKER_VALUE: usize = 1_000;
@@ -200,6 +223,32 @@ mod tests {
             assert!(!markers().is_flagged(&section(&[("X-Conbool-Flag", value)])), "{value:?}");
         }
         assert!(markers().is_flagged(&section(&[("X-Conbool-Flag", "NO"), ("X-Conbool-Flag", "YES")])));
+    }
+
+    #[test]
+    fn passes_are_counted_by_the_address_in_the_from_clause() {
+        let networks: Vec<IpNet> = ["192.0.2.0/24", "2001:db8::/32"].map(|network| network.parse().unwrap()).into();
+        let passes = |values: &[&str]| {
+            let fields: Vec<(&str, &str)> = values.iter().map(|value| ("Received", *value)).collect();
+            passes_from(&section(&fields), &networks)
+        };
+        assert_eq!(
+            passes(&[
+                " from relay.conbool.test (relay.conbool.test [192.0.2.7])\n\t(using TLSv1.3)\n\tby mail.customer.test (Postfix)",
+                " from relay.conbool.test (unknown [IPv6:2001:db8::7]) by mail.customer.test",
+                " from [192.0.2.9] by x.test",
+            ]),
+            3
+        );
+        assert_eq!(
+            passes(&[
+                " from desk (desk [10.0.0.1])\n\tby mail.customer.test ([192.0.2.7])",
+                " by mail.customer.test (Postfix, from userid 0)",
+                " from x ([192.0.2.300]) by y",
+                "",
+            ]),
+            0
+        );
     }
 
     #[test]

@@ -31,10 +31,23 @@ pub struct Site {
     pub scope: Scope,
     /// How kinds are told apart.
     pub kind: kind::Settings,
+    /// How often the relay may hand in the same message.
+    pub max_passes: usize,
+    /// What is done with one that it hands in more often.
+    pub on_loop: LoopAction,
     /// The provider's marker fields.
     pub markers: Markers,
     /// The compiled policy.
     pub rules: Rules,
+}
+
+/// What is done with a message that goes round between this host and the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoopAction {
+    /// It is held for the administrator.
+    Quarantine,
+    /// It is refused for good, so that its sender hears of it.
+    Reject,
 }
 
 /// Judges one message. The same site and case always give the same verdict.
@@ -206,6 +219,11 @@ fn decide(site: &Site, case: &Case) -> Verdict {
         verdict.reasons.push(why);
         return verdict;
     }
+    if let Some((stop, why)) = from_relay.then(|| relay_loop(site, case)).flatten() {
+        verdict.disposition = stop;
+        verdict.reasons.push(why);
+        return verdict;
+    }
     let effects = match site.rules.run(&facts, case) {
         Ok(effects) => effects,
         Err(failure) => {
@@ -278,6 +296,24 @@ fn refusal(case: &Case, not_the_relay: Option<NotTheRelay>) -> Option<(Dispositi
     let reply = Reply { code, enhanced, text: text.into() };
     let disposition = if code.starts_with('4') { Disposition::Tempfail(reply) } else { Disposition::Reject(reply) };
     Some((disposition, reason(name, why)))
+}
+
+/// A guard against loops that needs no marker: counts how often the relay has handed in the message, this time included.
+fn relay_loop(site: &Site, case: &Case) -> Option<(Disposition, Reason)> {
+    let passes = headers::passes_from(&case.header, &site.trust.relay_networks) + 1;
+    if passes <= site.max_passes {
+        return None;
+    }
+    let disposition = match site.on_loop {
+        LoopAction::Quarantine => Disposition::Quarantine("going round between this host and the relay".into()),
+        LoopAction::Reject => Disposition::Reject(Reply {
+            code: "554",
+            enhanced: "5.4.6",
+            text: "Routing loop detected: the message goes round between this host and the relay".into(),
+        }),
+    };
+    let why = format!("the relay hands it in for the {passes}th time; loops.max_passes is {}", site.max_passes);
+    Some((disposition, reason("relay-loop", why)))
 }
 
 fn route(verdict: &mut Verdict, effects: &Effects, facts: &Facts, sender: &Sender) {

@@ -57,6 +57,8 @@ pub fn load(config: &Config) -> Result<Site, Vec<SiteError>> {
         },
         scope: Scope { senders, from_field: config.scope.from_field },
         kind: config.kind.clone(),
+        max_passes: config.loops.max_passes,
+        on_loop: config.loops.action,
         markers,
         rules,
     })

@@ -8,7 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use conbool_milter::config::{self, Config, Direct, Log, LogFormat, Milter, Relay, Rules, Scope, ScopeMode, Socket};
+use conbool_milter::config::{
+    self, Config, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope, ScopeMode, Socket,
+};
+use conbool_milter::judge::LoopAction;
 use conbool_milter::kind;
 use proptest::prelude::*;
 
@@ -87,6 +90,7 @@ fn five_lines_are_enough() {
         // Depends on the host: a site's script is used where there is one.
         rules: config.rules.clone(),
         direct: Direct { next_hop: None },
+        loops: Loops { max_passes: 4, action: LoopAction::Quarantine },
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
     };
     assert_eq!(config, expected);
@@ -136,6 +140,7 @@ fn everything_can_be_set() {
         },
         rules: Rules { site_script: Some(file("site.sieve")) },
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
+        loops: Loops { max_passes: 9, action: LoopAction::Reject },
         log: Log { format: LogFormat::Json, level: tracing::Level::DEBUG },
     };
     assert_eq!(config, expected);

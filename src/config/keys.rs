@@ -10,8 +10,9 @@ use tracing::Level;
 
 use super::reader::Reader;
 use super::{
-    Config, DEFAULT_SITE_SCRIPT, Direct, Log, LogFormat, Milter, Relay, Rules, Scope, ScopeMode, files, notation,
+    Config, DEFAULT_SITE_SCRIPT, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope, ScopeMode, files, notation,
 };
+use crate::judge::LoopAction;
 use crate::kind;
 
 const PROVIDER: &str = r#""conbool""#;
@@ -48,6 +49,7 @@ pub fn read(reader: &mut Reader) -> Config {
         kind: kind(reader),
         rules: rules(reader, &folder),
         direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
+        loops: loops(reader),
         log: log(reader),
     }
 }
@@ -158,6 +160,14 @@ fn rules(reader: &mut Reader, folder: &Path) -> Rules {
         None
     });
     Rules { site_script }
+}
+
+fn loops(reader: &mut Reader) -> Loops {
+    let actions = [("quarantine", LoopAction::Quarantine), ("reject", LoopAction::Reject)];
+    Loops {
+        max_passes: size(reader.integer("loops.max_passes", 1..=50, "passes")).unwrap_or(4),
+        action: reader.choice("loops.action", &actions).unwrap_or(LoopAction::Quarantine),
+    }
 }
 
 fn log(reader: &mut Reader) -> Log {

@@ -22,6 +22,8 @@ fn site_with(senders: AddressSet, site_script: &str) -> Site {
         },
         scope: Scope { senders, from_field: true },
         kind: kind::Settings::default(),
+        max_passes: 3,
+        on_loop: LoopAction::Quarantine,
         markers: Markers {
             reserved: vec!["X-Conbool-".into()],
             loop_marker: marker("X-Conbool-{domain}", "true"),
@@ -206,6 +208,21 @@ fn the_relay_without_tls_is_refused_for_now() {
     let verdict = judge(&site(), &case(("192.0.2.10", false), "x@remote.test", &["alice@customer.test"], &[]));
     assert_eq!(verdict.disposition.name(), "tempfail");
     assert_eq!((verdict.peer, verdict.reasons[0].name.as_ref()), (Peer::World, "relay-without-tls"));
+}
+
+#[test]
+fn a_message_that_goes_round_is_stopped_without_any_marker() {
+    let received = " from relay.conbool.test (unknown [192.0.2.10]) by mail.customer.test (Postfix)";
+    let after = |passes: usize, peer| {
+        let fields = vec![("Received", received); passes];
+        judge(&site(), &case(peer, "alice@customer.test", &["bob@remote.test"], &fields))
+    };
+    assert_eq!(after(2, RELAY).disposition.name(), "continue");
+    let held = after(3, RELAY);
+    assert_eq!((held.disposition.name(), held.reasons[0].name.as_ref()), ("quarantine", "relay-loop"));
+    // What anybody else writes into a message proves nothing.
+    assert_eq!(after(9, INTERNAL).disposition.name(), "continue");
+    assert_eq!(after(9, WORLD).disposition.name(), "continue");
 }
 
 #[test]

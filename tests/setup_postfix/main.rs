@@ -8,7 +8,8 @@ mod text;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use conbool_milter::config::{Config, Direct, Log, LogFormat, Milter, Relay, Rules, Scope, ScopeMode, Socket};
+use conbool_milter::config::{Config, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope, ScopeMode, Socket};
+use conbool_milter::judge::LoopAction;
 use conbool_milter::kind;
 use conbool_milter::mta::postfix::{Error, Existing, Fragments, Listeners, Request, generate};
 
@@ -41,6 +42,7 @@ fn config() -> Config {
         kind: kind::Settings::default(),
         rules: Rules { site_script: None },
         direct: Direct { next_hop: None },
+        loops: Loops { max_passes: 4, action: LoopAction::Quarantine },
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
     }
 }

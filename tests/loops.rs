@@ -1,0 +1,77 @@
+//! A relay that strips its marker and sends everything back: the message is held after a few rounds.
+
+mod lab;
+
+use std::process::ExitCode;
+
+use lab::mail::{Ending, Mail, Sender};
+use lab::process::wait_for;
+use lab::site::Site;
+use lab::{Error, namespace};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if !arguments.list
+        && let Err(error) = namespace::enter()
+    {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    let trial = |name: &'static str, action: &'static str| {
+        Trial::test(name, move || goes_round(action).map_err(|error| Failed::from(error.to_string())))
+    };
+    let trials = vec![
+        trial("a_message_that_goes_round_is_held", "quarantine"),
+        trial("a_message_that_goes_round_is_refused", "reject"),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn goes_round(action: &str) -> Result<(), Error> {
+    let config = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sites/all.toml"))?;
+    let config = format!("{config}\n[loops]\nmax_passes = 3\naction = \"{action}\"\n");
+    let site = Site::configure(&format!("loop-{action}"), &config, "", "")?;
+    let mut mail = Mail {
+        via: Sender::Internal,
+        from: "FROM:<alice@customer.test>".into(),
+        recipients: vec!["TO:<carol@remote.test>".into()],
+        message: b"From: alice@customer.test\r\nTo: carol@remote.test\r\nSubject: round\r\n\r\nHello\r\n".to_vec(),
+        ending: Ending::Dot,
+    };
+    let relay = site.lab.host("relay.conbool.test");
+    for round in 1..=4 {
+        // The first time from a desk, then three times from the relay, without the marker that it should set.
+        let sent = mail.send(&site)?;
+        if sent.queue_id.is_none() {
+            return Err(format!("round {round} was refused: {sent:?}").into());
+        }
+        wait_for("the message at the relay", || (relay.received().len() == round).then_some(()))?;
+        mail.message = relay.received()[round - 1].message.clone();
+        mail.via = Sender::Relay;
+    }
+    let sent = mail.send(&site)?;
+    match action {
+        "reject" => {
+            let reply = sent.data.ok_or("no reply to the message")?;
+            if !(reply.code == 554 && reply.text.contains("5.4.6 Routing loop detected")) {
+                return Err(format!("answered {reply:?}").into());
+            }
+        }
+        _ => {
+            let id = sent.queue_id.ok_or("not taken")?;
+            let verdict = site.daemon.verdict(&id).ok_or("no line in the log")?;
+            if (verdict["decision"].as_str(), verdict["reason"].as_str()) != (Some("quarantine"), Some("relay-loop")) {
+                return Err(format!("logged {verdict}").into());
+            }
+            let queue = site.postfix.queue()?;
+            if !(queue.contains(&id) && queue.contains("\"hold\"")) {
+                return Err(format!("not in the hold queue:\n{queue}").into());
+            }
+        }
+    }
+    match relay.received().len() {
+        4 => Ok(()),
+        copies => Err(format!("{copies} copies at the relay").into()),
+    }
+}
