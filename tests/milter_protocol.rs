@@ -228,6 +228,7 @@ fn the_socket_has_its_mode_and_replaces_one_that_a_dead_process_left() {
     settings.socket_mode = 0o640;
     let bound = server::bind(&settings).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+    assert_eq!(bound[0].to_string(), format!("unix:{}", path.display()));
     let error = server::bind(&settings).unwrap_err().to_string();
     assert!(error.contains("another process listens there"), "{error}");
     drop(bound);

@@ -29,11 +29,12 @@ impl fmt::Display for Listener {
                 Ok(address) => write!(formatter, "inet:{address}"),
                 Err(_) => formatter.write_str("inet:?"),
             },
-            Self::Unix(listener, _) => {
-                match listener.local_addr().ok().as_ref().and_then(|address| address.as_pathname()) {
-                    Some(path) => write!(formatter, "unix:{}", path.display()),
-                    None => formatter.write_str("unix:?"),
-                }
+            // The system knows a socket of ours by the name that it had before it was in place.
+            Self::Unix(_, Some(file)) => write!(formatter, "unix:{}", file.path.display()),
+            Self::Unix(listener, None) => {
+                let address = listener.local_addr().ok();
+                let path = address.as_ref().and_then(|address| address.as_pathname()).unwrap_or(Path::new("?"));
+                write!(formatter, "unix:{}", path.display())
             }
         }
     }
