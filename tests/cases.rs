@@ -8,28 +8,11 @@ use std::sync::Arc;
 
 use lab::case_run::Sites;
 use lab::site::Site;
-use lab::{case_file, case_run, namespace};
-use libtest_mimic::{Arguments, Failed, Trial};
+use lab::{case_file, case_run};
+use libtest_mimic::{Failed, Trial};
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // A case mostly waits: for deliveries, and for one that is tried again.
-    arguments.test_threads.get_or_insert(8);
-    if !arguments.list
-        && let Err(error) = namespace::enter()
-    {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
-    }
-    let sites = Arc::new(Sites::default());
-    let trials = match trials(&sites) {
-        Ok(trials) => trials,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    libtest_mimic::run(&arguments, trials).exit_code()
+    lab::main(|| Ok(trials(&Arc::new(Sites::default()))?))
 }
 
 /// One test for each file.

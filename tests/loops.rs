@@ -4,28 +4,18 @@ mod lab;
 
 use std::process::ExitCode;
 
+use lab::Error;
 use lab::mail::{Ending, Mail, Sender};
 use lab::process::wait_for;
 use lab::site::Site;
-use lab::{Error, namespace};
-use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    if !arguments.list
-        && let Err(error) = namespace::enter()
-    {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
-    }
-    let trial = |name: &'static str, action: &'static str| {
-        Trial::test(name, move || goes_round(action).map_err(|error| Failed::from(error.to_string())))
-    };
-    let trials = vec![
-        trial("a_message_that_goes_round_is_held", "quarantine"),
-        trial("a_message_that_goes_round_is_refused", "reject"),
-    ];
-    libtest_mimic::run(&arguments, trials).exit_code()
+    lab::main(|| {
+        Ok(vec![
+            lab::trial("a_message_that_goes_round_is_held", || goes_round("quarantine")),
+            lab::trial("a_message_that_goes_round_is_refused", || goes_round("reject")),
+        ])
+    })
 }
 
 fn goes_round(action: &str) -> Result<(), Error> {

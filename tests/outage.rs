@@ -5,29 +5,19 @@ mod lab;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use lab::Error;
 use lab::daemon::Daemon;
 use lab::mail::{Ending, Mail, Sender, connect};
 use lab::process::wait_for;
 use lab::site::Site;
-use lab::{Error, namespace};
-use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    if !arguments.list
-        && let Err(error) = namespace::enter()
-    {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
-    }
-    let test = |name: &str, test: fn() -> Result<(), Error>| {
-        Trial::test(name, move || test().map_err(|error| Failed::from(error.to_string())))
-    };
-    let trials = vec![
-        test("mail_waits_while_the_daemon_is_stopped", mail_waits_while_the_daemon_is_stopped),
-        test("a_session_whose_daemon_is_killed_gets_temporary_errors", a_session_whose_daemon_is_killed),
-    ];
-    libtest_mimic::run(&arguments, trials).exit_code()
+    lab::main(|| {
+        Ok(vec![
+            lab::trial("mail_waits_while_the_daemon_is_stopped", mail_waits_while_the_daemon_is_stopped),
+            lab::trial("a_session_whose_daemon_is_killed_gets_temporary_errors", a_session_whose_daemon_is_killed),
+        ])
+    })
 }
 
 fn mail(via: Sender, recipient: &str, token: &str) -> Mail {

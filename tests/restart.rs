@@ -11,12 +11,11 @@ use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use lab::Error;
 use lab::daemon::Daemon;
 use lab::mail::{Ending, Mail, Sender};
 use lab::process::wait_for;
 use lab::site::Site;
-use lab::{Error, namespace};
-use libtest_mimic::{Arguments, Failed, Trial};
 
 /// How often the daemon is restarted.
 const RESTARTS: usize = 12;
@@ -25,19 +24,7 @@ const RESTARTS: usize = 12;
 const CLIENTS: usize = 4;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    if !arguments.list
-        && let Err(error) = namespace::enter()
-    {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
-    }
-    let test = || {
-        restarts_under_load_are_not_noticed().map_err(|error| Failed::from(error.to_string()))?;
-        Ok(())
-    };
-    let trials = vec![Trial::test("restarts_under_load_are_not_noticed", test)];
-    libtest_mimic::run(&arguments, trials).exit_code()
+    lab::main(|| Ok(vec![lab::trial("restarts_under_load_are_not_noticed", restarts_under_load_are_not_noticed)]))
 }
 
 fn mail(number: usize) -> Mail {

@@ -42,14 +42,36 @@ pub mod stream;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use certificates::{Authority, ClientCertificate, Identity};
+use libtest_mimic::{Arguments, Failed, Trial};
 use namespace::Network;
 use smtp_host::SmtpHost;
 
 /// Anything that keeps the lab from working; tests only show it.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The `main` of a test program that uses the lab: enters the namespace, then runs the tests.
+pub fn main(trials: impl FnOnce() -> Result<Vec<Trial>, Error>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // A test mostly waits: for deliveries, and for one that is tried again.
+    arguments.test_threads.get_or_insert(8);
+    let entered = if arguments.list { Ok(()) } else { namespace::enter().map_err(Error::from) };
+    match entered.and_then(|()| trials()) {
+        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A test of the lab with its name.
+pub fn trial(name: &str, test: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Trial {
+    Trial::test(name, move || test().map_err(|error| Failed::from(error.to_string())))
+}
 
 /// Name and address of the customer's mail server.
 pub const MAIL_SERVER: (&str, Ipv4Addr) = ("mail.customer.test", Ipv4Addr::new(127, 0, 1, 1));
