@@ -24,7 +24,8 @@ use crate::telemetry;
 /// for `settings.drain_timeout`.
 ///
 /// # Errors
-/// When threads or sockets cannot be set up. An error of a single connection, or in accepting one, ends nothing.
+/// When threads or sockets cannot be set up, or a worker thread is gone. An error of a single connection, or in accepting
+/// one, ends nothing.
 pub async fn run(
     listeners: Vec<Listener>,
     settings: &config::Milter,
@@ -47,7 +48,11 @@ pub async fn run(
         sockets.extend(socket);
         accepting.spawn(accept::accept_for_ever(listener, connections.clone(), handles.clone()));
     }
-    shutdown.await;
+    tokio::select! {
+        () = shutdown => {}
+        // Better started anew by the service manager than running on with half of its workers.
+        _ = accepting.join_next() => return Err(io::Error::other("a worker thread has ended")),
+    }
 
     accepting.shutdown().await;
     drop(sockets);

@@ -45,7 +45,8 @@ pub fn run(path: &Path) -> Result<(), String> {
             }
             notify(&[NotifyState::Stopping]);
         };
-        server::run(listeners, &config.milter, current.clone(), judge::judge, shutdown).await.map_err(failed)?;
+        let served = server::run(listeners, &config.milter, current.clone(), judge::judge, shutdown).await;
+        served.map_err(|error| format!("cannot go on: {error}"))?;
         telemetry::stopped();
         Ok(())
     })

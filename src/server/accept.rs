@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
@@ -50,19 +50,27 @@ impl Acceptor {
 /// Wait after a first failure to accept, and the longest wait.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// Accepts for ever. At the connection limit new ones wait in the socket's backlog; after an error (out of file
-/// descriptors, say) it tries again, ever more slowly.
+/// How often at most the connection limit is reported.
+const LIMIT_REPORT: Duration = Duration::from_secs(60);
+
+/// Accepts connections. At the connection limit new ones wait in the socket's backlog; after an error (out of file
+/// descriptors, say) it tries again, ever more slowly. Ends only when a worker is gone, which is a defect.
 pub async fn accept_for_ever(listener: Acceptor, connections: Arc<Semaphore>, workers: Arc<[Handle]>) {
     let mut wait = BACK_OFF.0;
+    let mut limit_reported: Option<Instant> = None;
     // The semaphore is never closed.
     while let Ok(permit) = connections.clone().acquire_owned().await {
         match listener.accept().await {
             Ok(stream) => {
                 wait = BACK_OFF.0;
-                if let Some(worker) = workers.iter().min_by_key(|worker| worker.load()) {
-                    worker.hand_over(stream, permit);
+                let taken =
+                    workers.iter().min_by_key(|worker| worker.load()).is_some_and(|worker| worker.take(stream, permit));
+                if !taken {
+                    return;
                 }
-                if connections.available_permits() == 0 {
+                let is_due = limit_reported.is_none_or(|reported| reported.elapsed() >= LIMIT_REPORT);
+                if connections.available_permits() == 0 && is_due {
+                    limit_reported = Some(Instant::now());
                     telemetry::connection_limit_reached();
                 }
             }

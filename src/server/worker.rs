@@ -33,12 +33,11 @@ impl Handle {
         self.load.load(Ordering::Relaxed)
     }
 
-    /// Gives it a connection. The permits bound how many can be on their way.
-    pub fn hand_over(&self, stream: Accepted, permit: OwnedSemaphorePermit) {
+    /// Gives it a connection; false if the worker is gone. The permits bound how many can be on their way.
+    pub fn take(&self, stream: Accepted, permit: OwnedSemaphorePermit) -> bool {
         self.load.fetch_add(1, Ordering::Relaxed);
         let guard = Guard { load: self.load.clone(), _permit: permit };
-        // A worker that has gone takes no connections: the mail server sees this one closed.
-        let _ = self.connections.send((stream, guard));
+        self.connections.send((stream, guard)).is_ok()
     }
 }
 
