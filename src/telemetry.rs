@@ -19,7 +19,7 @@ use json::JsonLines;
 
 use crate::case::{Client, Envelope};
 use crate::config::{Log, LogFormat};
-use crate::verdict::{Disposition, Verdict};
+use crate::verdict::{Direction, Disposition, Route, Verdict};
 
 /// Starts the log on standard error or in the systemd journal.
 ///
@@ -83,9 +83,12 @@ fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_LOGGED)]
 }
 
-/// What was done with a message, in one word: the route if it goes on, else the disposition.
+/// What was done with a message, in one word: the route if it goes on, else the disposition. Mail from outside that is
+/// left to the mail server is delivered: it is not sent past anything.
 pub fn decision(verdict: &Verdict) -> &'static str {
+    let left_alone = verdict.route == Route::Direct && verdict.sender_table_route == Some(Route::Direct);
     match verdict.disposition {
+        Disposition::Continue if left_alone && verdict.direction == Direction::Inbound => "deliver",
         Disposition::Continue => verdict.route.name(),
         _ => verdict.disposition.name(),
     }
