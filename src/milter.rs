@@ -29,8 +29,8 @@ pub type Judge = fn(&Site, &Case) -> Verdict;
 /// The site by which new messages are judged; a reload puts another one in its place.
 pub type CurrentSite = ArcSwap<Site>;
 
-/// The header edits that the daemon cannot do without.
-const NEEDED_ACTIONS: Actions = Actions::ADD_HEADER.union(Actions::CHANGE_HEADER);
+/// What a verdict may ask of the mail server.
+const NEEDED_ACTIONS: Actions = Actions::ADD_HEADER.union(Actions::CHANGE_HEADER).union(Actions::QUARANTINE);
 
 /// What is asked of the mail server if it can do it: no replies where none is needed, header values with their leading
 /// space, and SKIP.
@@ -99,11 +99,11 @@ fn session(context: &mut Context<Session>) -> &mut Session {
 
 fn negotiate(context: &mut NegotiateContext<Session>, actions: Actions, options: ProtoOpts) -> Status {
     if !actions.contains(NEEDED_ACTIONS) {
-        telemetry::unusable_mail_server("it does not let milters add and change header fields");
+        telemetry::unusable_mail_server("it does not let milters add and change header fields and quarantine messages");
         // Ends the session; the mail server does as its default_action says.
         return Status::Reject;
     }
-    context.requested_actions = NEEDED_ACTIONS | (actions & Actions::QUARANTINE);
+    context.requested_actions = NEEDED_ACTIONS;
     // indymilter has put in the stages without a callback; an old mail server may not know them all.
     context.requested_opts = (context.requested_opts | WANTED_OPTIONS) & options;
     for (stage, names) in MACROS {
@@ -111,7 +111,7 @@ fn negotiate(context: &mut NegotiateContext<Session>, actions: Actions, options:
             context.requested_macros.insert(*stage, names);
         }
     }
-    context.data.get_or_insert_default().negotiated(context.requested_opts, context.requested_actions);
+    context.data.get_or_insert_default().negotiated(context.requested_opts);
     Status::Continue
 }
 
@@ -121,9 +121,8 @@ async fn end_of_message(judge: Judge, context: &mut EomContext<Session>) -> Stat
     let started = std::time::Instant::now();
     let verdict = judge::guarded(|| judge(&message.site, &message.case));
     let elapsed = started.elapsed();
-    let rendering =
-        render::Rendering { leading_space: session.leading_space(), can_quarantine: session.can_quarantine() };
-    let status = rendering.carry_out(&verdict, &context.actions, &mut context.reply).await;
+    let rendering = render::Rendering { leading_space: session.leading_space() };
+    let carried_out = rendering.carry_out(&verdict, &context.actions, &mut context.reply).await;
     telemetry::message_judged(&telemetry::Judged {
         queue_id: &message.queue_id,
         message_id: message.message_id().as_deref(),
@@ -132,5 +131,9 @@ async fn end_of_message(judge: Judge, context: &mut EomContext<Session>) -> Stat
         verdict: &verdict,
         elapsed,
     });
-    status
+    carried_out.unwrap_or_else(|error| {
+        // A message whose edits did not all arrive must not go on.
+        telemetry::verdict_not_carried_out(&message.queue_id, &error);
+        Status::Tempfail
+    })
 }

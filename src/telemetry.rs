@@ -8,6 +8,7 @@ mod json;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use crate::verdict::{Direction, Disposition, Route, Verdict};
 pub fn start(settings: &Log) -> std::io::Result<()> {
     let format = match settings.format {
         LogFormat::Auto if std::io::stderr().is_terminal() => LogFormat::Text,
-        LogFormat::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => LogFormat::Journald,
+        LogFormat::Auto if is_journal(&std::io::stderr(), std::env::var("JOURNAL_STREAM").ok()) => LogFormat::Journald,
         LogFormat::Auto => LogFormat::Json,
         chosen => chosen,
     };
@@ -57,6 +58,13 @@ pub fn start(settings: &Log) -> std::io::Result<()> {
         error!(place, "internal error; please report it");
     }));
     Ok(())
+}
+
+/// True if this stream leads to the journal, whose device and inode `$JOURNAL_STREAM` names (systemd.exec(5)). That the
+/// variable is set does not tell: it stays when the stream is redirected.
+fn is_journal(stream: &impl AsFd, journal: Option<String>) -> bool {
+    let stream = stream.as_fd().try_clone_to_owned().and_then(|stream| File::from(stream).metadata()).ok();
+    journal.zip(stream).is_some_and(|(journal, stream)| journal == format!("{}:{}", stream.dev(), stream.ino()))
 }
 
 /// A judged message, as the log shows it.
@@ -186,6 +194,12 @@ pub fn unusable_mail_server(why: &str) {
     error!(why, "mail server refused");
 }
 
+/// The mail server did not take what a verdict asks for; the message is refused for now.
+pub fn verdict_not_carried_out(queue_id: &str, failure: &dyn std::error::Error) {
+    metrics::counter!("conbool_milter_errors_total", "stage" => "reply").increment(1);
+    error!(queue_id = cut(queue_id), error = %failure, "verdict not carried out; the message is refused for now");
+}
+
 /// A connection could not be accepted.
 pub fn accept_failed(failure: &std::io::Error, wait: Duration) {
     metrics::counter!("conbool_milter_errors_total", "stage" => "accept").increment(1);
@@ -201,4 +215,19 @@ pub fn connection_limit_reached() {
 /// The limit on open files is lower than milter.max_connections needs.
 pub fn too_few_descriptors(wanted: u64, allowed: u64) {
     warn!(wanted, allowed, "the limit on open files is too low for milter.max_connections; raise LimitNOFILE");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirected_stream_is_not_the_journal() {
+        let file = File::open(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let metadata = file.metadata().unwrap();
+        assert!(is_journal(&file, Some(format!("{}:{}", metadata.dev(), metadata.ino()))));
+        for other in [None, Some("8:1".to_string()), Some(String::new())] {
+            assert!(!is_journal(&file, other));
+        }
+    }
 }

@@ -80,6 +80,16 @@ fn whatever_needs_no_answer_is_negotiated_away() {
 }
 
 #[test]
+fn a_mail_server_that_cannot_carry_out_a_verdict_is_refused() {
+    let daemon = Daemon::start("actions", judge::judge, |_| {});
+    for actions in [0_u32, 0x1, 0x1 | 0x10] {
+        let mut client = daemon.connect();
+        client.send('O', &[6_u32, actions, 0x1f_ffff].map(u32::to_be_bytes).concat());
+        assert_eq!(client.0.read(&mut [0; 1]).unwrap(), 0, "answered although offered {actions:#x} only");
+    }
+}
+
+#[test]
 fn a_message_of_a_sender_in_scope_passes_unchanged() {
     let daemon = Daemon::start("pass", judge::judge, |_| {});
     let mut client = daemon.connect().ready();

@@ -11,29 +11,28 @@ use crate::verdict::{Disposition, HeaderEdit, ROUTE_FIELD, Reply, Verdict};
 pub struct Rendering {
     /// Header values carry their leading space.
     pub leading_space: bool,
-    /// The mail server can hold messages.
-    pub can_quarantine: bool,
 }
 
 impl Rendering {
     /// Sends the edits, and returns the reply that ends the message.
-    pub async fn carry_out(self, verdict: &Verdict, actions: &EomActions, reply: &mut SmtpReply) -> Status {
-        match &verdict.disposition {
+    ///
+    /// # Errors
+    /// When the mail server does not take them.
+    pub async fn carry_out(
+        self,
+        verdict: &Verdict,
+        actions: &EomActions,
+        reply: &mut SmtpReply,
+    ) -> Result<Status, ActionError> {
+        Ok(match &verdict.disposition {
             Disposition::Tempfail(text) => refuse(reply, text, Status::Tempfail),
             Disposition::Reject(text) => refuse(reply, text, Status::Reject),
             Disposition::Discard => Status::Discard,
-            Disposition::Quarantine(_) if !self.can_quarantine => {
-                let text = Reply { code: "451", enhanced: "4.3.5", text: "The mail server cannot quarantine".into() };
-                refuse(reply, &text, Status::Tempfail)
-            }
             Disposition::Continue | Disposition::Quarantine(_) => {
-                // A message whose edits did not all arrive must not go on.
-                match self.edit(verdict, actions).await {
-                    Ok(()) => Status::Continue,
-                    Err(_) => Status::Tempfail,
-                }
+                self.edit(verdict, actions).await?;
+                Status::Continue
             }
-        }
+        })
     }
 
     async fn edit(self, verdict: &Verdict, actions: &EomActions) -> Result<(), ActionError> {

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use indymilter::{Actions, Macros, ProtoOpts, SocketInfo, Status};
+use indymilter::{Macros, ProtoOpts, SocketInfo, Status};
 
 use crate::case::{Case, Client, Limit};
 use crate::judge::{self, Site};
@@ -16,7 +16,6 @@ const MAX_RECIPIENTS: usize = 50_000;
 #[derive(Debug, Default)]
 pub struct Session {
     options: ProtoOpts,
-    actions: Actions,
     client: Client,
     message: Option<Message>,
 }
@@ -43,19 +42,13 @@ impl Message {
 
 impl Session {
     /// Remembers what was agreed.
-    pub fn negotiated(&mut self, options: ProtoOpts, actions: Actions) {
+    pub fn negotiated(&mut self, options: ProtoOpts) {
         self.options = options;
-        self.actions = actions;
     }
 
     /// Whether header values carry their leading space (SMFIP_HDR_LEADSPC).
     pub fn leading_space(&self) -> bool {
         self.options.contains(ProtoOpts::LEADING_SPACE)
-    }
-
-    /// Whether the mail server lets us quarantine.
-    pub fn can_quarantine(&self) -> bool {
-        self.actions.contains(Actions::QUARANTINE)
     }
 
     fn answer(&self, no_reply: ProtoOpts) -> Status {
