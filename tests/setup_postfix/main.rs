@@ -6,45 +6,16 @@ mod real;
 mod text;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use conbool_milter::config::{Config, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope, ScopeMode, Socket};
-use conbool_milter::judge::LoopAction;
-use conbool_milter::kind;
+use conbool_milter::config::{Config, Milter, Scope, ScopeMode};
 use conbool_milter::mta::postfix::{Error, Existing, Fragments, Listeners, Request, generate};
 
 /// A site with two domains, all of their senders in scope.
 fn config() -> Config {
-    Config {
-        provider: "conbool".into(),
-        domains: vec!["customer.test".into(), "xn--mller-kva.test".into()],
-        internal_networks: Vec::new(),
-        relay: Relay {
-            networks: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
-            certificates: Vec::new(),
-            host: None,
-            port: 25,
-            tls_name: None,
-            ca_file: None,
-            client_certificate: None,
-            client_key: None,
-        },
-        milter: Milter {
-            sockets: vec![Socket::Unix("/var/spool/postfix/conbool/milter.sock".into())],
-            socket_mode: 0o660,
-            socket_group: None,
-            max_connections: 2000,
-            idle_timeout: Duration::from_secs(7210),
-            workers: None,
-            drain_timeout: Duration::from_secs(30),
-        },
-        scope: Scope { mode: ScopeMode::All, senders: Vec::new(), from_field: true },
-        kind: kind::Settings::default(),
-        rules: Rules { site_script: None },
-        direct: Direct { next_hop: None },
-        loops: Loops { max_passes: 4, action: LoopAction::Quarantine },
-        log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
-    }
+    let text = "provider = \"conbool\"\ndomains = [\"customer.test\", \"xn--mller-kva.test\"]\n\
+                relay_networks = [\"192.0.2.0/24\", \"2001:db8::/32\"]\n\
+                socket = \"unix:/var/spool/postfix/conbool/milter.sock\"\n";
+    Config::parse(text, Path::new("milter.toml")).unwrap()
 }
 
 fn listed(senders: &[String]) -> Config {
