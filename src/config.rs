@@ -21,7 +21,7 @@ use ipnet::IpNet;
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::policy::Policy;
 pub use self::telemetry::Telemetry;
-use crate::judge::LoopAction;
+use crate::judge::{LoopAction, Modes};
 use crate::kind;
 
 /// Where the configuration is looked for when `--config` is not given.
@@ -39,6 +39,8 @@ pub struct Config {
     pub domains: Vec<String>,
     /// `internal_networks`: clients whose mail is the site's own. This host is always internal.
     pub internal_networks: Vec<IpNet>,
+    /// `mode`, `routing.mode`, `spam.mode`: what is carried out, and what is only watched; all of it by default.
+    pub modes: Modes,
     /// `relay_networks` and section `[relay]`.
     pub relay: Relay,
     /// `socket` and section `[milter]`.

@@ -4,10 +4,14 @@
 //! then the parts are put together. Whatever fails on the way ends in the relay or in a temporary error, never in a
 //! bypass.
 
+mod modes;
+
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::{Bytes, BytesMut};
+
+pub use modes::Modes;
 
 use crate::address::Address;
 use crate::case::{Case, Limit};
@@ -17,7 +21,8 @@ use crate::rules::{Action, Effects, Facts, Rules};
 use crate::scope::{self, FromAddresses, Scope};
 use crate::trust::{NotTheRelay, Trust};
 use crate::verdict::{
-    Direction, Disposition, HeaderEdit, Kind, Peer, ROUTE_FIELD, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam, Verdict,
+    Direction, Disposition, HeaderEdit, Kind, Mode, Peer, ROUTE_FIELD, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam,
+    Verdict,
 };
 
 /// One site: its domains, whom it trusts, whose mail is in scope, and its rules.
@@ -39,6 +44,8 @@ pub struct Site {
     pub markers: Markers,
     /// The compiled policy.
     pub rules: Rules,
+    /// What is carried out, and what is only watched.
+    pub modes: Modes,
 }
 
 /// What is done with a message that goes round between this host and the relay.
@@ -54,7 +61,16 @@ pub enum LoopAction {
 ///
 /// A panic on the way, which would be a defect, is a temporary failure of this message alone.
 pub fn judge(site: &Site, case: &Case) -> Verdict {
-    guarded(|| decide(site, case))
+    let enforced = guarded(|| decide(site, case, true));
+    if site.modes == Modes::ENFORCE {
+        return enforced;
+    }
+    let done = if site.modes.marks_spam() || site.modes.whole == Mode::Monitor {
+        enforced.clone()
+    } else {
+        guarded(|| decide(site, case, false))
+    };
+    site.modes.watch(done, enforced)
 }
 
 /// Runs a judgement and turns a panic in it into a temporary failure.
@@ -76,6 +92,8 @@ fn internal_error() -> Verdict {
         edits: Vec::new(),
         reasons: vec![reason("internal-error", "judging the message failed; this is a defect of the program".into())],
         forged: 0,
+        mode: Mode::Enforce,
+        would: None,
     }
 }
 
@@ -182,7 +200,8 @@ fn direction(site: &Site, case: &Case, peer: Peer, sender: &Sender) -> Direction
     }
 }
 
-fn decide(site: &Site, case: &Case) -> Verdict {
+/// `mark_spam`: whether spam marks are set and removed.
+fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
     let trusted = site.trust.peer(&case.client);
     let peer = trusted.unwrap_or(Peer::World);
     let sender = Sender::of(site, case, peer);
@@ -213,6 +232,8 @@ fn decide(site: &Site, case: &Case) -> Verdict {
         edits: Vec::new(),
         reasons: Vec::new(),
         forged: facts.forged,
+        mode: Mode::Enforce,
+        would: None,
     };
     if let Some((refusal, why)) = refusal(case, trusted.err()) {
         verdict.disposition = refusal;
@@ -234,13 +255,17 @@ fn decide(site: &Site, case: &Case) -> Verdict {
         }
     };
     route(&mut verdict, &effects, &facts, &sender);
-    mark_spam(&mut verdict, &effects, &facts);
+    if mark_spam {
+        verdict.spam = spam(&effects, &facts);
+    }
     let spam_flags = positions(case, |field| field.is(SPAM_FLAG_FIELD));
     also(&mut verdict.reasons, &facts, !spam_flags.is_empty());
     dispose(&mut verdict, &effects);
     if matches!(verdict.disposition, Disposition::Continue | Disposition::Quarantine(_)) {
         let mut removed = forged;
-        removed.extend(spam_flags);
+        if mark_spam {
+            removed.extend(spam_flags);
+        }
         if verdict.spam == Spam::Trusted {
             removed.extend(positions(case, |field| site.markers.is_spam_mark(field)));
         }
@@ -356,13 +381,13 @@ fn by_rule(name: &str, route: Route) -> Reason {
     reason(name, text)
 }
 
-fn mark_spam(verdict: &mut Verdict, effects: &Effects, facts: &Facts) {
-    verdict.spam = match effects.junk {
+fn spam(effects: &Effects, facts: &Facts) -> Spam {
+    match effects.junk {
         _ if facts.released => Spam::Trusted,
         Some(false) => Spam::Trusted,
         Some(true) => Spam::Flagged,
         None => Spam::None,
-    };
+    }
 }
 
 /// What else happened to the message.

@@ -104,13 +104,14 @@ pub fn decision(verdict: &Verdict) -> &'static str {
 
 /// One message was judged: its log line and its counters.
 pub fn message_judged(judged: &Judged<'_>) {
-    let verdict = judged.verdict;
+    let mode = judged.verdict.mode.name();
+    let verdict = judged.verdict.decided();
     let decision = decision(verdict);
     let reason = verdict.reasons.first().map(|reason| reason.name.clone()).unwrap_or_default();
     let direction = verdict.direction.name();
     metrics::counter!(
         "conbool_milter_messages_total",
-        "direction" => direction, "decision" => decision, "reason" => reason.clone(), "mode" => MODE
+        "direction" => direction, "decision" => decision, "reason" => reason.clone(), "mode" => mode
     )
     .increment(1);
     metrics::histogram!("conbool_milter_verdict_seconds").record(judged.elapsed.as_secs_f64());
@@ -136,16 +137,13 @@ pub fn message_judged(judged: &Judged<'_>) {
         kind = verdict.kind.name(),
         spam = verdict.spam.name(),
         forged = verdict.forged,
-        mode = MODE,
+        mode,
         tls = judged.client.tls_version.as_deref().map(cut).unwrap_or("none"),
         elapsed = judged.elapsed.as_secs_f64(),
         detail,
         "message"
     );
 }
-
-/// The only mode there is: what is decided is done.
-const MODE: &str = "enforce";
 
 /// The daemon is up.
 pub fn started(sockets: &[String]) {

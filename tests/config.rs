@@ -11,8 +11,9 @@ use std::time::Duration;
 use conbool_milter::config::{
     self, Config, Direct, Log, LogFormat, Loops, Milter, Policy, Relay, Rules, Scope, ScopeMode, Socket, Telemetry,
 };
-use conbool_milter::judge::LoopAction;
+use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
+use conbool_milter::verdict::Mode;
 use proptest::prelude::*;
 
 const BAD: &str = "tests/config/bad/";
@@ -66,6 +67,7 @@ fn five_lines_are_enough() {
         provider: "conbool".into(),
         domains: vec!["customer.test".into()],
         internal_networks: vec!["10.0.0.0/8".parse().unwrap()],
+        modes: Modes::ENFORCE,
         relay: Relay {
             networks: vec!["192.0.2.0/24".parse().unwrap()],
             certificates: vec![],
@@ -105,6 +107,7 @@ fn everything_can_be_set() {
         provider: file("provider").to_str().unwrap().to_owned(),
         domains: vec!["customer.test".into(), "xn--bcher-kva.test".into(), "sub.customer.test".into()],
         internal_networks: ["10.0.0.0/8", "203.0.113.7/32", "2001:db8::7/128"].map(|n| n.parse().unwrap()).into(),
+        modes: Modes { whole: Mode::Monitor, routing: Mode::Monitor, spam: Mode::Monitor },
         relay: Relay {
             networks: ["192.0.2.0/24", "2001:db8:1::/48"].map(|n| n.parse().unwrap()).into(),
             certificates: vec!["mail.relay.test".into(), "Relay Two".into()],

@@ -13,8 +13,9 @@ use super::{
     Config, DEFAULT_SITE_SCRIPT, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope, ScopeMode, Socket, files,
     notation, policy, telemetry,
 };
-use crate::judge::LoopAction;
+use crate::judge::{LoopAction, Modes};
 use crate::kind;
+use crate::verdict::Mode;
 
 const PROVIDER: &str = r#""conbool""#;
 const DOMAINS: &str = r#"["example.com"]"#;
@@ -45,6 +46,7 @@ pub fn read(reader: &mut Reader) -> Config {
     Config {
         provider,
         internal_networks: plain(Some(internal_networks)),
+        modes: modes(reader),
         relay: relay(reader, &folder, relay_networks),
         milter: milter(reader, socket),
         scope: scope(reader, &domains),
@@ -57,6 +59,12 @@ pub fn read(reader: &mut Reader) -> Config {
         policy,
         telemetry,
     }
+}
+
+fn modes(reader: &mut Reader) -> Modes {
+    let modes = [("enforce", Mode::Enforce), ("monitor", Mode::Monitor)];
+    let mut mode = |key| reader.choice(key, &modes).unwrap_or(Mode::Enforce);
+    Modes { whole: mode("mode"), routing: mode("routing.mode"), spam: mode("spam.mode") }
 }
 
 fn relay(reader: &mut Reader, folder: &Path, networks: Vec<IpNet>) -> Relay {

@@ -32,6 +32,7 @@ fn site_with(senders: AddressSet, site_script: &str) -> Site {
             spam_marks: vec!["X-Spam-Status".into()],
         },
         rules: Rules::compile(&scripts, HashMap::new()).unwrap(),
+        modes: Modes::ENFORCE,
     }
 }
 
@@ -303,4 +304,38 @@ proptest! {
         prop_assert!(verdict.forged >= 1);
         prop_assert!(verdict.spam != Spam::Trusted);
     }
+}
+
+#[test]
+fn monitored_messages_are_left_alone_and_the_decision_is_told() {
+    let fields = [("X-Conbool-Released", "yes"), ("X-Spam-Flag", "NO"), ("From", "alice@customer.test")];
+    let case = case(INTERNAL, "alice@customer.test", &["carol@remote.test"], &fields);
+    let site = Site { modes: Modes { whole: Mode::Monitor, ..Modes::ENFORCE }, ..site() };
+    let done = judge(&site, &case);
+    assert_eq!((done.mode, &done.disposition), (Mode::Monitor, &Disposition::Continue));
+    assert_eq!((done.route, done.sender_table_route), (Route::Direct, Some(Route::Direct)));
+    assert!(done.edits.is_empty());
+    assert_eq!(done.decided(), &judge(&Site { modes: Modes::ENFORCE, ..site }, &case));
+}
+
+#[test]
+fn each_effect_can_be_monitored_alone() {
+    let fields = [("X-Conbool-Released", "yes"), ("X-Spam-Flag", "NO"), ("From", "alice@customer.test")];
+    let case = case(INTERNAL, "alice@customer.test", &["carol@remote.test"], &fields);
+    let removed = |verdict: &Verdict| -> Vec<String> {
+        let names = verdict.edits.iter().map(|edit| match edit {
+            HeaderEdit::Delete { name, .. } => name.clone(),
+            other => panic!("{other:?}"),
+        });
+        names.collect()
+    };
+    let modes = Modes { routing: Mode::Monitor, ..Modes::ENFORCE };
+    let routing = judge(&Site { modes, ..site() }, &case);
+    assert_eq!(routing.sender_table_route, Some(routing.route));
+    assert_eq!(routing.decided().route, Route::Relay);
+    assert_eq!(removed(&routing), ["X-Spam-Flag", "X-Conbool-Released"]);
+    let modes = Modes { spam: Mode::Monitor, ..Modes::ENFORCE };
+    let spam = judge(&Site { modes, ..site() }, &case);
+    assert_eq!((spam.mode, spam.route), (Mode::Monitor, Route::Relay));
+    assert_eq!(removed(&spam), ["X-Conbool-Released"]);
 }
