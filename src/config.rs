@@ -3,6 +3,7 @@
 mod error;
 mod files;
 mod keys;
+mod limits;
 mod notation;
 mod policy;
 mod reader;
@@ -21,6 +22,7 @@ use ipnet::IpNet;
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::policy::Policy;
 pub use self::telemetry::Telemetry;
+use crate::case::Limits;
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub direct: Direct,
     /// Section `[loops]`.
     pub loops: Loops,
+    /// Section `[limits]`.
+    pub limits: Limits,
     /// Section `[log]`.
     pub log: Log,
     /// Section `[policy]`.

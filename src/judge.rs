@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 pub use modes::Modes;
 
 use crate::address::Address;
-use crate::case::{Case, Limit};
+use crate::case::{Case, Limit, Limits};
 use crate::headers::{self, Markers};
 use crate::kind;
 use crate::rules::{Action, Effects, Facts, Rules};
@@ -44,6 +44,8 @@ pub struct Site {
     pub markers: Markers,
     /// The compiled policy.
     pub rules: Rules,
+    /// What messages may take.
+    pub limits: Limits,
     /// What is carried out, and what is only watched.
     pub modes: Modes,
 }
@@ -279,7 +281,7 @@ fn positions(case: &Case, chosen: impl Fn(&crate::case::Field<'_>) -> bool) -> H
     case.header.fields().enumerate().filter(|(_, field)| chosen(field)).map(|(position, _)| position).collect()
 }
 
-/// What makes a message refused whatever the rules would say.
+/// What makes a message refused for now whatever the rules would say.
 fn refusal(case: &Case, not_the_relay: Option<NotTheRelay>) -> Option<(Disposition, Reason)> {
     let client = case.client.address.map(|address| address.to_string()).unwrap_or_else(|| "unknown".into());
     let (code, enhanced, text, name, why) = match (not_the_relay, case.exceeded) {
@@ -303,11 +305,11 @@ fn refusal(case: &Case, not_the_relay: Option<NotTheRelay>) -> Option<(Dispositi
             ),
         ),
         (None, Some(Limit::Header)) => (
-            "552",
-            "5.3.4",
+            "452",
+            "4.3.4",
             "The message's header section is too large",
             "header-limit",
-            "the header section is larger than any mail program makes it".into(),
+            "the header section is larger than limits.header_size, or has more than limits.header_fields".into(),
         ),
         (None, Some(Limit::Recipients)) => (
             "452",
@@ -316,11 +318,24 @@ fn refusal(case: &Case, not_the_relay: Option<NotTheRelay>) -> Option<(Dispositi
             "recipient-limit",
             "the message has more recipients than are judged together".into(),
         ),
+        (None, Some(Limit::Messages)) => (
+            "451",
+            "4.3.2",
+            "Too many messages at once; try again later",
+            "message-limit",
+            "as many messages as limits.messages were under way".into(),
+        ),
+        (None, Some(Limit::Memory)) => (
+            "451",
+            "4.3.2",
+            "Too much mail at once; try again later",
+            "memory-limit",
+            "the messages under way held limits.message_memory".into(),
+        ),
         (None, None) => return None,
     };
     let reply = Reply { code, enhanced, text: text.into() };
-    let disposition = if code.starts_with('4') { Disposition::Tempfail(reply) } else { Disposition::Reject(reply) };
-    Some((disposition, reason(name, why)))
+    Some((Disposition::Tempfail(reply), reason(name, why)))
 }
 
 /// A guard against loops that needs no marker: counts how often the relay has handed in the message, this time included.

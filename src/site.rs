@@ -61,6 +61,7 @@ pub fn load(config: &Config) -> Result<Site, Vec<SiteError>> {
         on_loop: config.loops.action,
         markers,
         rules,
+        limits: config.limits,
         modes: config.modes,
     })
 }

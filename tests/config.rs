@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
     self, Config, Direct, Log, LogFormat, Loops, Milter, Policy, Relay, Rules, Scope, ScopeMode, Socket, Telemetry,
 };
@@ -93,6 +94,7 @@ fn five_lines_are_enough() {
         rules: config.rules.clone(),
         direct: Direct { next_hop: None },
         loops: Loops { max_passes: 4, action: LoopAction::Quarantine },
+        limits: Limits::default(),
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
         policy: Policy { sockets: vec![] },
         telemetry: Telemetry { sockets: vec![], socket_mode: 0o660, socket_group: None },
@@ -146,6 +148,7 @@ fn everything_can_be_set() {
         rules: Rules { site_script: Some(file("site.sieve")) },
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
         loops: Loops { max_passes: 9, action: LoopAction::Reject },
+        limits: Limits { header: HeaderLimits { bytes: 65536, fields: 500 }, messages: 50, message_memory: 64 << 20 },
         log: Log { format: LogFormat::Json, level: tracing::Level::DEBUG },
         policy: Policy { sockets: vec![Socket::Unix("/var/spool/postfix/conbool/policy.sock".into())] },
         telemetry: Telemetry {

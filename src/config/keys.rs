@@ -11,7 +11,7 @@ use tracing::Level;
 use super::reader::Reader;
 use super::{
     Config, DEFAULT_SITE_SCRIPT, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope, ScopeMode, Socket, files,
-    notation, policy, telemetry,
+    limits, notation, policy, telemetry,
 };
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
@@ -55,6 +55,7 @@ pub fn read(reader: &mut Reader) -> Config {
         rules: rules(reader, &folder),
         direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
         loops: loops(reader),
+        limits: limits::read(reader),
         log: log(reader),
         policy,
         telemetry,
@@ -239,6 +240,6 @@ pub fn plain<T>(list: Option<Vec<Spanned<T>>>) -> Vec<T> {
     list.into_iter().flatten().map(Spanned::into_inner).collect()
 }
 
-fn size(number: Option<u64>) -> Option<usize> {
+pub fn size(number: Option<u64>) -> Option<usize> {
     number.and_then(|number| usize::try_from(number).ok())
 }
