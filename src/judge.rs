@@ -8,6 +8,7 @@ mod modes;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
@@ -17,8 +18,8 @@ use crate::address::Address;
 use crate::case::{Case, Limit, Limits};
 use crate::headers::{self, Markers};
 use crate::kind;
-use crate::rules::{Action, Effects, Facts, Rules};
-use crate::scope::{self, FromAddresses, Scope};
+use crate::rules::{Action, Effects, Facts, Lists, Rules};
+use crate::scope::{self, FromAddresses, Scope, ScopeSets};
 use crate::trust::{NotTheRelay, Trust};
 use crate::verdict::{
     Direction, Disposition, HeaderEdit, Kind, Mode, Peer, ROUTE_FIELD, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam,
@@ -26,7 +27,7 @@ use crate::verdict::{
 };
 
 /// One site: its domains, whom it trusts, whose mail is in scope, and its rules.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Site {
     /// The hosted domains, in the form of [`normalize_domain`](crate::address::normalize_domain).
     pub hosted: HashSet<String>,
@@ -42,12 +43,39 @@ pub struct Site {
     pub on_loop: LoopAction,
     /// The provider's marker fields.
     pub markers: Markers,
-    /// The compiled policy.
-    pub rules: Rules,
     /// What messages may take.
     pub limits: Limits,
     /// What is carried out, and what is only watched.
     pub modes: Modes,
+    /// The compiled policy.
+    pub rules: Arc<Rules>,
+    /// The lists that it uses.
+    pub lists: Arc<Lists>,
+}
+
+impl Site {
+    /// This site with other addresses in its scopes. The policy is not compiled again.
+    pub fn with_scopes(&self, scopes: &ScopeSets) -> Self {
+        let mut lists = Lists::clone(&self.lists);
+        lists.insert(SCOPE_LIST.into(), scopes.default.clone());
+        lists.extend(scopes.named.iter().map(|(name, members)| (named_scope_list(name), members.clone())));
+        Self {
+            scope: Scope { senders: scopes.default.clone(), ..self.scope.clone() },
+            lists: Arc::new(lists),
+            ..self.clone()
+        }
+    }
+}
+
+/// Name of the list of the default scope.
+pub const SCOPE_LIST: &str = "scope";
+
+/// Name of the list of all hosted domains.
+pub const HOSTED_DOMAINS_LIST: &str = "hosted-domains";
+
+/// Name of the list of a named scope.
+pub fn named_scope_list(scope: &str) -> String {
+    format!("{SCOPE_LIST}.{scope}")
 }
 
 /// What is done with a message that goes round between this host and the relay.
@@ -166,8 +194,9 @@ impl Sender {
 
     /// Where a table of the senders in scope sends mail with this envelope sender. One that is not ASCII has many
     /// spellings that are equal to us and need not be to the mail server.
-    fn table_route(&self, envelope_sender: &str) -> Option<Route> {
+    fn table_route(&self, scope: &Scope, envelope_sender: &str) -> Option<Route> {
         match (self.envelope_in_scope, envelope_sender.is_ascii()) {
+            _ if !scope.sender_table_is_exact => None,
             (true, true) => Some(Route::Relay),
             (true, false) => None,
             (false, _) => Some(Route::Direct),
@@ -225,7 +254,7 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
     let mut verdict = Verdict {
         disposition: Disposition::Continue,
         route: if facts.in_scope { Route::Relay } else { Route::Direct },
-        sender_table_route: sender.table_route(&case.envelope.sender),
+        sender_table_route: sender.table_route(&site.scope, &case.envelope.sender),
         spam: Spam::None,
         kind: facts.kind,
         direction,
@@ -247,7 +276,7 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
         verdict.reasons.push(why);
         return verdict;
     }
-    let effects = match site.rules.run(&facts, case) {
+    let effects = match site.rules.run(&facts, case, &site.lists) {
         Ok(effects) => effects,
         Err(failure) => {
             let text = "Mail policy could not be evaluated; try again later".into();
