@@ -3,6 +3,7 @@
 mod error;
 mod files;
 mod keys;
+mod lock_down;
 mod notation;
 mod reader;
 mod suggest;
@@ -17,6 +18,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
+pub use self::lock_down::LockDown;
+pub use self::notation::mx_host;
 use crate::judge::LoopAction;
 use crate::kind;
 
@@ -25,6 +28,9 @@ pub const DEFAULT_PATH: &str = "/etc/conbool-milter/conbool-milter.toml";
 
 /// The site's own script, if `rules.site_script` does not name another.
 pub const DEFAULT_SITE_SCRIPT: &str = "/etc/conbool-milter/site.sieve";
+
+/// Where the daemon keeps what it has to remember, if `state_directory` does not say otherwise.
+pub const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/conbool-milter";
 
 /// The whole configuration, checked and with every default filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,8 +45,12 @@ pub struct Config {
     pub relay: Relay,
     /// `socket` and section `[milter]`.
     pub milter: Milter,
+    /// `state_directory`: where the daemon keeps what it has to remember; an absolute path.
+    pub state_directory: PathBuf,
     /// Section `[scope]`.
     pub scope: Scope,
+    /// Section `[lock_down]`.
+    pub lock_down: LockDown,
     /// Section `[kind]`.
     pub kind: kind::Settings,
     /// Section `[rules]`.
@@ -102,6 +112,11 @@ impl Config {
 pub fn keys() -> &'static [String] {
     static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| reader::keys_of(keys::read));
     &KEYS
+}
+
+/// The line, from 1, on which a file sets a key (`relay.port`).
+pub fn line_of(text: &str, key: &str) -> Option<usize> {
+    reader::line_of(text, key)
 }
 
 /// The provider's relay, as a peer that hands mail in and as the next hop that takes it.

@@ -4,8 +4,11 @@
 //! then the parts are put together. Whatever fails on the way ends in the relay or in a temporary error, never in a
 //! bypass.
 
+mod admission;
+
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
@@ -13,6 +16,7 @@ use crate::address::Address;
 use crate::case::{Case, Limit};
 use crate::headers::{self, Markers};
 use crate::kind;
+use crate::lock_down::LockDown;
 use crate::rules::{Action, Effects, Facts, Rules};
 use crate::scope::{self, FromAddresses, Scope};
 use crate::trust::{NotTheRelay, Trust};
@@ -20,8 +24,10 @@ use crate::verdict::{
     Direction, Disposition, HeaderEdit, Kind, Peer, ROUTE_FIELD, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam, Verdict,
 };
 
+pub use admission::{hands_back, locked, unproven_relay};
+
 /// One site: its domains, whom it trusts, whose mail is in scope, and its rules.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Site {
     /// The hosted domains, in the form of [`normalize_domain`](crate::address::normalize_domain).
     pub hosted: HashSet<String>,
@@ -35,10 +41,19 @@ pub struct Site {
     pub max_passes: usize,
     /// What is done with one that it hands in more often.
     pub on_loop: LoopAction,
+    /// Who may write to hosted recipients.
+    pub lock_down: LockDown,
     /// The provider's marker fields.
     pub markers: Markers,
     /// The compiled policy.
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
+}
+
+impl Site {
+    /// This site, where lock-down in mode `auto` is enforced for these domains.
+    pub fn with_locked(&self, locked: HashSet<String>) -> Self {
+        Self { lock_down: LockDown { locked: Arc::new(locked), ..self.lock_down.clone() }, ..self.clone() }
+    }
 }
 
 /// What is done with a message that goes round between this host and the relay.
@@ -219,6 +234,12 @@ fn decide(site: &Site, case: &Case) -> Verdict {
         verdict.reasons.push(why);
         return verdict;
     }
+    let (locked_out, lock_down) = admission::refusal(site, case, trusted);
+    if let Some(refusal) = locked_out {
+        verdict.disposition = refusal;
+        verdict.reasons.extend(lock_down);
+        return verdict;
+    }
     if let Some((stop, why)) = from_relay.then(|| relay_loop(site, case)).flatten() {
         verdict.disposition = stop;
         verdict.reasons.push(why);
@@ -237,6 +258,7 @@ fn decide(site: &Site, case: &Case) -> Verdict {
     mark_spam(&mut verdict, &effects, &facts);
     let spam_flags = positions(case, |field| field.is(SPAM_FLAG_FIELD));
     also(&mut verdict.reasons, &facts, !spam_flags.is_empty());
+    verdict.reasons.extend(lock_down);
     dispose(&mut verdict, &effects);
     if matches!(verdict.disposition, Disposition::Continue | Disposition::Quarantine(_)) {
         let mut removed = forged;
@@ -256,46 +278,29 @@ fn positions(case: &Case, chosen: impl Fn(&crate::case::Field<'_>) -> bool) -> H
 
 /// What makes a message refused whatever the rules would say.
 fn refusal(case: &Case, not_the_relay: Option<NotTheRelay>) -> Option<(Disposition, Reason)> {
-    let client = case.client.address.map(|address| address.to_string()).unwrap_or_else(|| "unknown".into());
-    let (code, enhanced, text, name, why) = match (not_the_relay, case.exceeded) {
-        (Some(NotTheRelay::WithoutTls), _) => (
-            "451",
-            "4.7.0",
-            "Mail from the relay is taken over TLS only; use STARTTLS",
-            "relay-without-tls",
-            format!(
-                "{client} is in relay_networks, but its session is not encrypted, so that its markers prove nothing"
-            ),
-        ),
-        (Some(NotTheRelay::Certificate), _) => (
-            "451",
-            "4.7.0",
-            "Mail from the relay is taken with its client certificate only",
-            "relay-certificate",
-            format!(
-                "{client} is in relay_networks, but shows {} instead of a certificate of relay.certificates",
-                case.client.certificate.as_deref().unwrap_or("no verified certificate")
-            ),
-        ),
-        (None, Some(Limit::Header)) => (
+    if let Some(proof) = not_the_relay {
+        let (reply, why) = admission::not_the_relay(&case.client, proof);
+        return Some((Disposition::Tempfail(reply), why));
+    }
+    let (code, enhanced, text, name, why) = match case.exceeded? {
+        Limit::Header => (
             "552",
             "5.3.4",
             "The message's header section is too large",
             "header-limit",
-            "the header section is larger than any mail program makes it".into(),
+            "the header section is larger than any mail program makes it",
         ),
-        (None, Some(Limit::Recipients)) => (
+        Limit::Recipients => (
             "452",
             "4.5.3",
             "Too many recipients in one transaction",
             "recipient-limit",
-            "the message has more recipients than are judged together".into(),
+            "the message has more recipients than are judged together",
         ),
-        (None, None) => return None,
     };
     let reply = Reply { code, enhanced, text: text.into() };
     let disposition = if code.starts_with('4') { Disposition::Tempfail(reply) } else { Disposition::Reject(reply) };
-    Some((disposition, reason(name, why)))
+    Some((disposition, reason(name, why.into())))
 }
 
 /// A guard against loops that needs no marker: counts how often the relay has handed in the message, this time included.

@@ -3,11 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::address::AddressSet;
-use crate::config::{Config, ScopeMode};
+use crate::config::{self, Config, ScopeMode};
 use crate::headers::Markers;
 use crate::judge::Site;
+use crate::lock_down::{LockDown, Mode, MxHosts};
 use crate::provider::Provider;
 use crate::rules::{Rules, Script};
 use crate::scope::Scope;
@@ -16,8 +18,10 @@ use crate::trust::Trust;
 /// A mistake in a file that the configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteError {
-    /// The file; `None` for the key `provider` of the configuration.
+    /// The file; `None` for a key of the configuration.
     pub file: Option<PathBuf>,
+    /// That key; empty for a mistake in another file.
+    pub key: &'static str,
     /// Line, from 1, where known.
     pub line: Option<usize>,
     /// What is wrong and what to do.
@@ -47,8 +51,10 @@ pub fn load(config: &Config) -> Result<Site, Vec<SiteError>> {
         ScopeMode::All => AddressSet::Domains(hosted.clone()),
         ScopeMode::List => AddressSet::Listed(config.scope.senders.iter().cloned().collect()),
     };
-    let (markers, rules) = policy(&config.provider, config.rules.site_script.as_deref(), &hosted, &senders)?;
+    let (markers, providers_mx_hosts, rules) =
+        policy(&config.provider, config.rules.site_script.as_deref(), &hosted, &senders)?;
     Ok(Site {
+        lock_down: lock_down(&config.lock_down, providers_mx_hosts)?,
         hosted,
         trust: Trust {
             relay_networks: config.relay.networks.clone(),
@@ -60,8 +66,20 @@ pub fn load(config: &Config) -> Result<Site, Vec<SiteError>> {
         max_passes: config.loops.max_passes,
         on_loop: config.loops.action,
         markers,
-        rules,
+        rules: Arc::new(rules),
     })
+}
+
+/// The lock-down that is in force.
+fn lock_down(settings: &config::LockDown, providers_mx_hosts: MxHosts) -> Result<LockDown, Vec<SiteError>> {
+    let mx_hosts = settings.mx_hosts.clone().map_or(providers_mx_hosts, MxHosts::from_iter);
+    if settings.mode == Mode::Auto && mx_hosts.is_empty() {
+        let message = "\"auto\" needs the names of the provider's MX hosts, which this provider does not publish; write for \
+                       example mx_hosts = [\"mx.example.net\", \"*.example.net\"] in [lock_down]";
+        return Err(vec![SiteError { file: None, key: "lock_down.mode", line: None, message: message.into() }]);
+    }
+    let open = settings.open_recipients.iter().cloned().collect();
+    Ok(LockDown { mode: settings.mode, open, mx_hosts, locked: Arc::default() })
 }
 
 /// The mistakes in the policy of a configuration that has mistakes of its own, so that all can be told at once.
@@ -75,23 +93,25 @@ fn policy(
     site_script: Option<&Path>,
     hosted: &HashSet<String>,
     senders: &AddressSet,
-) -> Result<(Markers, Rules), Vec<SiteError>> {
+) -> Result<(Markers, MxHosts, Rules), Vec<SiteError>> {
     let mut errors = Vec::new();
     let mut scripts = Vec::new();
-    let mut markers = Markers::default();
+    let (mut markers, mut mx_hosts) = (Markers::default(), MxHosts::default());
     match Provider::load(provider) {
         Ok(provider) => {
             scripts.push(provider.policy);
-            markers = provider.markers;
+            (markers, mx_hosts) = (provider.markers, provider.mx_hosts);
         }
-        Err(error) => errors.push(SiteError { file: error.file, line: error.line, message: error.message }),
+        Err(error) => {
+            errors.push(SiteError { file: error.file, key: "provider", line: error.line, message: error.message });
+        }
     }
     if let Some(file) = site_script {
         match std::fs::read_to_string(file) {
             Ok(text) => scripts.push(Script { file: file.to_path_buf(), text }),
             Err(error) => {
                 let message = format!("cannot be read: {error}");
-                errors.push(SiteError { file: Some(file.to_path_buf()), line: None, message });
+                errors.push(SiteError { file: Some(file.to_path_buf()), key: "", line: None, message });
             }
         }
     }
@@ -100,11 +120,12 @@ fn policy(
         ("scope".to_string(), senders.clone()),
     ]);
     match Rules::compile(&scripts, lists) {
-        Ok(rules) if errors.is_empty() => Ok((markers, rules)),
+        Ok(rules) if errors.is_empty() => Ok((markers, mx_hosts, rules)),
         compiled => {
             let mistakes = compiled.err().unwrap_or_default().into_iter();
             errors.extend(mistakes.map(|error| SiteError {
                 file: Some(error.file),
+                key: "",
                 line: error.line,
                 message: error.message,
             }));

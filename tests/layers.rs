@@ -8,11 +8,11 @@ const LAYERS: &[&[&str]] = &[
     &["main", "lib"],
     &["cli"],
     &["server"],
-    &["milter", "mta", "site"],
-    &["telemetry", "provider"],
+    &["milter", "policyd", "mta", "site"],
+    &["dns", "telemetry", "provider"],
     &["config"],
     &["judge"],
-    &["headers", "kind", "rules", "scope", "trust"],
+    &["headers", "kind", "lock_down", "rules", "scope", "trust"],
     &["address", "case", "verdict"],
 ];
 

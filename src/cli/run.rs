@@ -1,5 +1,7 @@
 //! `conbool-milter run`: the daemon.
 
+mod mx_watch;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,6 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::mx_watch::MxWatch;
 use crate::config::Config;
 use crate::judge;
 use crate::milter::CurrentSite;
@@ -32,7 +35,9 @@ pub fn run(path: &Path) -> Result<(), String> {
         let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
         let listeners = listeners(&config).map_err(|error| error.to_string())?;
         let sockets: Vec<String> = listeners.iter().map(ToString::to_string).collect();
+        let (site, watch) = mx_watch::prepare(&config, site, None);
         let current = Arc::new(CurrentSite::from_pointee(site));
+        let mut watch = watch.map(|watch| mx_watch::start(watch, current.clone()));
         let shutdown = async {
             telemetry::started(&sockets);
             notify(&[NotifyState::Ready]);
@@ -40,7 +45,7 @@ pub fn run(path: &Path) -> Result<(), String> {
                 tokio::select! {
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
-                    _ = hang_up.recv() => reload(path, &config, &current).await,
+                    _ = hang_up.recv() => reload(path, &config, &current, &mut watch).await,
                 }
             }
             notify(&[NotifyState::Stopping]);
@@ -61,7 +66,7 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, ListenError> {
 /// Loads and checks everything, and then swaps it in; if anything is wrong, all stays as it was.
 ///
 /// `started` is the configuration that the daemon started with.
-async fn reload(path: &Path, started: &Config, current: &CurrentSite) {
+async fn reload(path: &Path, started: &Config, current: &Arc<CurrentSite>, watch: &mut Option<MxWatch>) {
     let mut states = vec![NotifyState::Reloading];
     states.extend(NotifyState::monotonic_usec_now().ok());
     notify(&states);
@@ -69,7 +74,10 @@ async fn reload(path: &Path, started: &Config, current: &CurrentSite) {
     let loaded = tokio::task::spawn_blocking(move || super::load(&file)).await;
     match loaded.unwrap_or_else(|_| Err("loading it ended in an internal error".into())) {
         Ok((config, site)) => {
+            // Nothing runs between here and the end of this block, so that no answer of the old watch is lost.
+            let (site, next) = mx_watch::prepare(&config, site, watch.as_ref());
             current.store(Arc::new(site));
+            *watch = next.map(|next| mx_watch::start(next, current.clone()));
             telemetry::reloaded(&started.differences_that_need_a_restart(&config));
         }
         Err(mistakes) => telemetry::reload_failed(&mistakes),

@@ -1,7 +1,7 @@
 //! The keys: what each means, may hold, and is if it is left out.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -10,7 +10,8 @@ use tracing::Level;
 
 use super::reader::Reader;
 use super::{
-    Config, DEFAULT_SITE_SCRIPT, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope, ScopeMode, files, notation,
+    Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope,
+    ScopeMode, files, lock_down, notation,
 };
 use crate::judge::LoopAction;
 use crate::kind;
@@ -24,7 +25,7 @@ const PEM: &str = r#""/etc/conbool-milter/relay.pem""#;
 const SENDERS: &str = r#"["alice@example.com", "@example.org"]"#;
 
 /// Longest time for a limit in seconds: one week, so that no sum of times can overflow.
-const WEEK: u64 = 7 * 24 * 3600;
+pub const WEEK: u64 = 7 * 24 * 3600;
 
 /// Asks `reader` for every key there is.
 pub fn read(reader: &mut Reader) -> Config {
@@ -45,6 +46,8 @@ pub fn read(reader: &mut Reader) -> Config {
         relay: relay(reader, &folder, relay_networks),
         milter: milter(reader, socket),
         scope: scope(reader, &domains),
+        lock_down: lock_down::read(reader, &domains),
+        state_directory: state_directory(reader, &folder),
         domains,
         kind: kind(reader),
         rules: rules(reader, &folder),
@@ -52,6 +55,11 @@ pub fn read(reader: &mut Reader) -> Config {
         loops: loops(reader),
         log: log(reader),
     }
+}
+
+fn state_directory(reader: &mut Reader, folder: &Path) -> PathBuf {
+    let written = reader.string("state_directory", r#""/var/lib/conbool-milter""#, |path| files::resolve(folder, path));
+    written.unwrap_or_else(|| DEFAULT_STATE_DIRECTORY.into())
 }
 
 fn relay(reader: &mut Reader, folder: &Path, networks: Vec<IpNet>) -> Relay {
@@ -117,20 +125,25 @@ fn scope(reader: &mut Reader, domains: &[String]) -> Scope {
         None if reader.has("scope.mode") => {}
         _ => reader.wrong_value("scope.senders", "has no effect; add scope.mode = \"list\", or remove it"),
     }
-    let hosted: HashSet<&str> = domains.iter().map(String::as_str).collect();
-    // A domain with a mistake in it is one mistake, not one for each of its senders.
-    let known = !hosted.is_empty() && !reader.is_flawed("domains");
-    for sender in senders.iter().filter(|_| known) {
-        let domain = sender.get_ref().rsplit_once('@').map_or("", |(_, domain)| domain);
-        if !hosted.contains(domain) {
-            let problem = format!("is not of a hosted domain; add \"{domain}\" to domains, or remove the entry");
-            reader.wrong("scope.senders", sender.span(), &problem);
-        }
-    }
+    of_hosted_domains(reader, "scope.senders", domains, &senders);
     Scope {
         mode: mode.unwrap_or(ScopeMode::All),
         senders: plain(Some(senders)),
         from_field: reader.choice("scope.match", &[("header-or-envelope", true), ("envelope", false)]).unwrap_or(true),
+    }
+}
+
+/// An error for each address in the list whose domain is not hosted.
+pub fn of_hosted_domains(reader: &mut Reader, key: &str, domains: &[String], addresses: &[Spanned<String>]) {
+    let hosted: HashSet<&str> = domains.iter().map(String::as_str).collect();
+    // A domain with a mistake in it is one mistake, not one for each of its addresses.
+    let known = !hosted.is_empty() && !reader.is_flawed("domains");
+    for address in addresses.iter().filter(|_| known) {
+        let domain = address.get_ref().rsplit_once('@').map(|(_, domain)| domain);
+        if let Some(domain) = domain.filter(|domain| !hosted.contains(domain)) {
+            let problem = format!("is not of a hosted domain; add \"{domain}\" to domains, or remove the entry");
+            reader.wrong(key, address.span(), &problem);
+        }
     }
 }
 
@@ -214,7 +227,8 @@ fn group(written: &str) -> Result<String, String> {
     }
 }
 
-fn plain<T>(list: Option<Vec<Spanned<T>>>) -> Vec<T> {
+/// The values without their places.
+pub fn plain<T>(list: Option<Vec<Spanned<T>>>) -> Vec<T> {
     list.into_iter().flatten().map(Spanned::into_inner).collect()
 }
 

@@ -24,6 +24,7 @@ fn site_with(senders: AddressSet, site_script: &str) -> Site {
         kind: kind::Settings::default(),
         max_passes: 3,
         on_loop: LoopAction::Quarantine,
+        lock_down: LockDown::default(),
         markers: Markers {
             reserved: vec!["X-Conbool-".into()],
             loop_marker: marker("X-Conbool-{domain}", "true"),
@@ -31,7 +32,7 @@ fn site_with(senders: AddressSet, site_script: &str) -> Site {
             released: marker("X-Conbool-Released", "yes"),
             spam_marks: vec!["X-Spam-Status".into()],
         },
-        rules: Rules::compile(&scripts, HashMap::new()).unwrap(),
+        rules: Arc::new(Rules::compile(&scripts, HashMap::new()).unwrap()),
     }
 }
 
