@@ -5,6 +5,7 @@
 
 mod accept;
 mod listen;
+mod policy;
 mod worker;
 
 use std::future::Future;
@@ -14,7 +15,8 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
-pub use listen::{ListenError, Listener, bind, inherited};
+pub use listen::{ListenError, Listener, Sockets, bind};
+pub use policy::{PolicyService, serve as serve_policy};
 
 use crate::config;
 use crate::milter::{CurrentSite, Judge};

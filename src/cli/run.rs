@@ -13,7 +13,7 @@ use self::mx_watch::MxWatch;
 use crate::config::Config;
 use crate::judge;
 use crate::milter::CurrentSite;
-use crate::server::{self, ListenError, Listener};
+use crate::server::{self, Sockets};
 use crate::telemetry;
 
 /// Runs until SIGTERM or SIGINT. SIGHUP loads the configuration and the scripts anew.
@@ -23,7 +23,7 @@ use crate::telemetry;
 pub fn run(path: &Path) -> Result<(), String> {
     let (config, site) = super::load(path)?;
     telemetry::start(&config.log).map_err(|error| format!("log.format: the journal cannot be reached: {error}"))?;
-    allow_descriptors(config.milter.max_connections);
+    allow_descriptors(config.milter.max_connections + config.policy.max_connections);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -33,13 +33,14 @@ pub fn run(path: &Path) -> Result<(), String> {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
-        let listeners = listeners(&config).map_err(|error| error.to_string())?;
-        let sockets: Vec<String> = listeners.iter().map(ToString::to_string).collect();
+        let sockets = Sockets::open(&config).map_err(|error| error.to_string())?;
+        let names = sockets.names();
         let (site, watch) = mx_watch::prepare(&config, site, None);
         let current = Arc::new(CurrentSite::from_pointee(site));
+        let policy = server::serve_policy(sockets.policy, &config.policy, &current).map_err(failed)?;
         let mut watch = watch.map(|watch| mx_watch::start(watch, current.clone()));
         let shutdown = async {
-            telemetry::started(&sockets);
+            telemetry::started(&names);
             notify(&[NotifyState::Ready]);
             loop {
                 tokio::select! {
@@ -50,17 +51,13 @@ pub fn run(path: &Path) -> Result<(), String> {
             }
             notify(&[NotifyState::Stopping]);
         };
-        let served = server::run(listeners, &config.milter, current.clone(), judge::judge, shutdown).await;
+        let served = server::run(sockets.milter, &config.milter, current.clone(), judge::judge, shutdown).await;
         served.map_err(|error| format!("cannot go on: {error}"))?;
+        // Only now: SMTP sessions that went on until here may have asked it.
+        policy.stop().await;
         telemetry::stopped();
         Ok(())
     })
-}
-
-/// The sockets that systemd passes, or else those that the configuration names.
-fn listeners(config: &Config) -> Result<Vec<Listener>, ListenError> {
-    let inherited = server::inherited()?;
-    if inherited.is_empty() { server::bind(&config.milter) } else { Ok(inherited) }
 }
 
 /// Loads and checks everything, and then swaps it in; if anything is wrong, all stays as it was.
