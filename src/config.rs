@@ -85,6 +85,8 @@ impl Config {
             ("log.format", self.log.format != new.log.format),
             ("log.level", self.log.level != new.log.level),
             ("policy.socket", self.policy.sockets != new.policy.sockets),
+            ("policy.max_connections", self.policy.max_connections != new.policy.max_connections),
+            ("policy.idle_timeout", self.policy.idle_timeout != new.policy.idle_timeout),
             ("telemetry.socket", self.telemetry.sockets != new.telemetry.sockets),
             ("telemetry.socket_mode", self.telemetry.socket_mode != new.telemetry.socket_mode),
             ("telemetry.socket_group", self.telemetry.socket_group != new.telemetry.socket_group),

@@ -37,12 +37,13 @@ pub enum Mode {
     Auto,
 }
 
-/// Recipients that stay open to everybody: a local part opens it at every hosted domain, an address only itself.
+/// Recipients that stay open to everybody: a local part opens it at every hosted domain, an address only itself, and
+/// `@domain` all of the domain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenRecipients(HashSet<String>);
 
 impl FromIterator<String> for OpenRecipients {
-    /// Local parts in lower case, and addresses in the form of [`Address::full`].
+    /// Local parts in lower case, addresses in the form of [`Address::full`], and `@domain`.
     fn from_iter<T: IntoIterator<Item = String>>(recipients: T) -> Self {
         Self(recipients.into_iter().collect())
     }
@@ -54,7 +55,9 @@ impl OpenRecipients {
             let local_part = full.rsplit_once('@').map_or(full, |(local_part, _)| local_part);
             self.0.contains(full) || self.0.contains(local_part)
         };
-        listed(&address.full()) || address.without_extension().is_some_and(|plain| listed(&plain))
+        let domain = || self.0.contains(&format!("@{}", address.domain()));
+        !self.0.is_empty()
+            && (listed(&address.full()) || domain() || address.without_extension().is_some_and(|plain| listed(&plain)))
     }
 }
 
@@ -218,6 +221,13 @@ mod tests {
         ] {
             assert_eq!(refused(&enforce, recipient), None, "{recipient}");
         }
+    }
+
+    #[test]
+    fn a_whole_domain_can_be_open() {
+        let enforce = lock_down(Mode::Enforce, &["@second.test"]);
+        assert_eq!(refused(&enforce, "alice@second.test"), None);
+        assert_eq!(refused(&enforce, "alice@customer.test"), Some(true));
     }
 
     #[test]

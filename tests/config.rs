@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use conbool_milter::config::{
-    self, Config, Direct, Log, LogFormat, Loops, Milter, Policy, Relay, Rules, Scope, ScopeMode, Socket, Telemetry,
+    self, Config, Direct, LockDown, Log, LogFormat, Loops, Milter, Policy, Relay, Rules, Scope, ScopeMode, Socket,
+    Telemetry,
 };
 use conbool_milter::judge::LoopAction;
 use conbool_milter::kind;
+use conbool_milter::lock_down::Mode;
 use proptest::prelude::*;
 
 const BAD: &str = "tests/config/bad/";
@@ -86,13 +88,21 @@ fn five_lines_are_enough() {
             drain_timeout: Duration::from_secs(30),
         },
         scope: Scope { mode: ScopeMode::All, senders: vec![], from_field: true },
+        state_directory: "/var/lib/conbool-milter".into(),
+        lock_down: LockDown {
+            mode: Mode::Off,
+            open_recipients: vec![],
+            mx_hosts: None,
+            interval: Duration::from_secs(900),
+            settle_time: Duration::from_secs(86_400),
+        },
         kind: kind::Settings::default(),
         // Depends on the host: a site's script is used where there is one.
         rules: config.rules.clone(),
         direct: Direct { next_hop: None },
         loops: Loops { max_passes: 4, action: LoopAction::Quarantine },
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
-        policy: Policy { sockets: vec![] },
+        policy: Policy { sockets: vec![], max_connections: 2000, idle_timeout: Duration::from_secs(1200) },
         telemetry: Telemetry { sockets: vec![], socket_mode: 0o660, socket_group: None },
     };
     assert_eq!(config, expected);
@@ -133,6 +143,14 @@ fn everything_can_be_set() {
             senders: ["alice@customer.test", "@xn--bcher-kva.test", "jürgen@sub.customer.test"].map(Into::into).into(),
             from_field: false,
         },
+        state_directory: "/srv/conbool-milter".into(),
+        lock_down: LockDown {
+            mode: Mode::Auto,
+            open_recipients: ["postmaster", "abuse@xn--bcher-kva.test"].map(Into::into).into(),
+            mx_hosts: Some(["mx.example.net", "*.xn--bcher-kva.example"].map(Into::into).into()),
+            interval: Duration::from_secs(60),
+            settle_time: Duration::ZERO,
+        },
         kind: kind::Settings {
             body_limit: 65536,
             lenient_calendaring: true,
@@ -144,7 +162,11 @@ fn everything_can_be_set() {
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
         loops: Loops { max_passes: 9, action: LoopAction::Reject },
         log: Log { format: LogFormat::Json, level: tracing::Level::DEBUG },
-        policy: Policy { sockets: vec![Socket::Unix("/var/spool/postfix/conbool/policy.sock".into())] },
+        policy: Policy {
+            sockets: vec![Socket::Unix("/var/spool/postfix/conbool/policy.sock".into())],
+            max_connections: 100,
+            idle_timeout: Duration::from_secs(60),
+        },
         telemetry: Telemetry {
             sockets: vec![
                 Socket::Unix("/run/conbool-milter/telemetry.sock".into()),

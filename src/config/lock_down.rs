@@ -6,7 +6,7 @@ use super::reader::Reader;
 use super::{keys, notation};
 use crate::lock_down::Mode;
 
-const RECIPIENTS: &str = r#"["postmaster", "abuse@example.com"]"#;
+const RECIPIENTS: &str = r#"["postmaster", "abuse@example.com", "@example.org"]"#;
 const MX_HOSTS: &str = r#"["mx.example.net", "*.example.net"]"#;
 
 /// Who may write to hosted recipients.
@@ -14,7 +14,7 @@ const MX_HOSTS: &str = r#"["mx.example.net", "*.example.net"]"#;
 pub struct LockDown {
     /// `lock_down.mode`, default `"off"`.
     pub mode: Mode,
-    /// `lock_down.open_recipients`: local parts and addresses of hosted domains, lower case, domain in A-label form.
+    /// `lock_down.open_recipients`: local parts, and addresses and `@domain` of hosted domains, lower case, domain in A-label form.
     pub open_recipients: Vec<String>,
     /// `lock_down.mx_hosts`: names, or `*.` and a domain; `None` means the provider's.
     pub mx_hosts: Option<Vec<String>>,
