@@ -53,7 +53,8 @@ impl OpenRecipients {
     fn contains(&self, address: &Address) -> bool {
         let listed = |full: &str| {
             let local_part = full.rsplit_once('@').map_or(full, |(local_part, _)| local_part);
-            self.0.contains(full) || self.0.contains(local_part)
+            // A quoted local part can look like an address.
+            self.0.contains(full) || !local_part.contains('@') && self.0.contains(local_part)
         };
         let domain = || self.0.contains(&format!("@{}", address.domain()));
         !self.0.is_empty()
@@ -64,7 +65,7 @@ impl OpenRecipients {
 /// A recipient to whom a stranger must not write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Locked {
-    /// The hosted domain; `None` for a recipient of the mail server itself, such as a name without a domain.
+    /// The hosted domain; `None` where that is for the mail server to tell, as with a name without a domain.
     pub domain: Option<String>,
     /// Whether the client is refused; if not, only the log tells.
     pub refused: bool,
@@ -80,9 +81,9 @@ impl LockDown {
     /// RCPT, with or without angle brackets; `hosted` are the hosted domains.
     ///
     /// Other domains are not our business: the mail server's relay restrictions take care of them. A name without a
-    /// domain and an address literal (RFC 5321, 4.1.2 and 4.1.3) are the mail server's own, which may well be a hosted
-    /// domain; they are locked as soon as one of the hosted domains is. Only `<postmaster>` by itself is always open
-    /// (RFC 5321, 4.5.1).
+    /// domain, an address literal (RFC 5321, 4.1.3), and whatever does not look like a domain (Postfix takes quotes and
+    /// comments in one) are for the mail server to understand, which may well see a hosted domain in them; they are
+    /// locked as soon as one of the hosted domains is. Only `<postmaster>` by itself is always open (RFC 5321, 4.5.1).
     pub fn check(&self, hosted: &HashSet<String>, recipient: &str) -> Option<Locked> {
         if self.mode == Mode::Off {
             return None;
@@ -94,10 +95,12 @@ impl LockDown {
         if self.open.contains(&address) {
             return None;
         }
-        if address.domain().starts_with('[') {
-            return Some(self.locked(None));
+        let domain = address.domain();
+        if hosted.contains(domain) {
+            return Some(self.locked(Some(domain.to_owned())));
         }
-        hosted.contains(address.domain()).then(|| self.locked(Some(address.domain().to_owned())))
+        let in_domain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte) || !byte.is_ascii();
+        (!domain.bytes().all(in_domain)).then(|| self.locked(None))
     }
 
     fn locked(&self, domain: Option<String>) -> Locked {
@@ -198,6 +201,11 @@ mod tests {
             "customer.test!alice",
             "alice%customer.test",
             "alice@[192.0.2.25]",
+            "alice@\"customer.test\"",
+            "alice@customer(comment).test",
+            "alice@customer .test",
+            "@customer.test:alice",
+            "\"abuse@customer.test\"@second.test",
             "postmaster@",
         ] {
             assert_eq!(refused(&enforce, recipient), Some(true), "{recipient}");

@@ -34,11 +34,21 @@ use crate::verdict::Reply;
 /// of SMTP at most (`line_length_limit`).
 const MAX_REQUEST: usize = 64 << 10;
 
-/// A request that has begun must be complete after this time, and an answer be taken: Postfix's own limit
-/// (`smtpd_policy_service_timeout`).
-const REQUEST_TIME: Duration = Duration::from_secs(100);
+/// How long a client is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Until a request begins.
+    pub idle: Duration,
+    /// Until a request that has begun is complete, and until an answer is taken.
+    pub request: Duration,
+}
 
-/// Answers the requests of one connection, in order, until it ends, is silent for `idle_timeout`, or `stop` turns true
+impl Patience {
+    /// As long as Postfix itself waits for an answer (`smtpd_policy_service_timeout`).
+    pub const REQUEST: Duration = Duration::from_secs(100);
+}
+
+/// Answers the requests of one connection, in order, until it ends, is silent for too long, or `stop` turns true
 /// between two requests.
 ///
 /// What is no request ends the connection too: Postfix tries another, and then does what `default_action` says.
@@ -48,14 +58,14 @@ const REQUEST_TIME: Duration = Duration::from_secs(100);
 pub async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     current: &ArcSwap<Site>,
-    idle_timeout: Duration,
+    patience: Patience,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let mut input = Vec::new();
     loop {
         if input.is_empty() {
             let begun = tokio::select! {
-                begun = timeout(idle_timeout, stream.read_buf(&mut input)) => begun??,
+                begun = timeout(patience.idle, stream.read_buf(&mut input)) => begun??,
                 // An error means that the server is gone, which is a stop too.
                 _ = stop.wait_for(|stop| *stop) => 0,
             };
@@ -63,12 +73,12 @@ pub async fn serve(
                 return Ok(());
             }
         }
-        let complete = timeout(REQUEST_TIME, complete(&mut stream, &mut input)).await??;
+        let complete = timeout(patience.request, complete(&mut stream, &mut input)).await??;
         let (answers, malformed) = match complete {
             true => answer_all(&current.load(), &mut input),
             false => (String::new(), Some(Malformed::Incomplete)),
         };
-        timeout(REQUEST_TIME, stream.write_all(answers.as_bytes())).await??;
+        timeout(patience.request, stream.write_all(answers.as_bytes())).await??;
         if let Some(malformed) = malformed {
             telemetry::policy_malformed(&malformed);
             return Ok(());
@@ -157,3 +167,6 @@ fn answer(site: &Site, request: &Request) -> Answer {
     }
     answer("dunno", "DUNNO", "none".into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,8 @@ use super::listen::SocketFile;
 use super::worker::Accepted;
 use crate::config;
 use crate::milter::CurrentSite;
-use crate::{policyd, telemetry};
+use crate::policyd::{self, Patience};
+use crate::telemetry;
 
 /// The running policy service.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ pub fn serve(
         let door = Door {
             connections: service.connections.clone(),
             site: site.clone(),
-            idle_timeout: settings.idle_timeout,
+            patience: Patience { idle: settings.idle_timeout, request: Patience::REQUEST },
             stopped: stopped.clone(),
         };
         service.accepting.spawn(door.accept_for_ever(listener));
@@ -77,7 +78,7 @@ impl PolicyService {
 struct Door {
     connections: Arc<Semaphore>,
     site: Arc<CurrentSite>,
-    idle_timeout: Duration,
+    patience: Patience,
     stopped: watch::Receiver<bool>,
 }
 
@@ -92,16 +93,16 @@ impl Door {
                 telemetry::policy_limit_reached(report.is_due());
                 continue;
             };
-            let (site, idle_timeout, stopped) = (self.site.clone(), self.idle_timeout, self.stopped.clone());
+            let (site, patience, stopped) = (self.site.clone(), self.patience, self.stopped.clone());
             tokio::spawn(async move {
                 // A connection that breaks ends; Postfix makes another.
                 let _ = match accepted {
                     Accepted::Tcp(stream) => match TcpStream::from_std(stream) {
-                        Ok(stream) => policyd::serve(stream, &site, idle_timeout, stopped).await,
+                        Ok(stream) => policyd::serve(stream, &site, patience, stopped).await,
                         Err(error) => Err(error),
                     },
                     Accepted::Unix(stream) => match UnixStream::from_std(stream) {
-                        Ok(stream) => policyd::serve(stream, &site, idle_timeout, stopped).await,
+                        Ok(stream) => policyd::serve(stream, &site, patience, stopped).await,
                         Err(error) => Err(error),
                     },
                 };
