@@ -3,6 +3,7 @@
 mod error;
 mod files;
 mod keys;
+mod ldap;
 mod notation;
 mod reader;
 mod suggest;
@@ -17,6 +18,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
+pub use self::ldap::{Ldap, LdapServer, Membership, Plaintext};
+pub use self::notation::entry_name;
 use crate::judge::LoopAction;
 use crate::kind;
 
@@ -49,6 +52,8 @@ pub struct Config {
     pub direct: Direct,
     /// Section `[loops]`.
     pub loops: Loops,
+    /// Section `[ldap]`; `None` without one.
+    pub ldap: Option<Ldap>,
     /// Section `[log]`.
     pub log: Log,
 }

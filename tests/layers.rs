@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["server"],
     &["milter", "mta", "site"],
-    &["telemetry", "provider"],
+    &["directory", "telemetry", "provider"],
     &["config"],
     &["judge"],
     &["headers", "kind", "rules", "scope", "trust"],

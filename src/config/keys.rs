@@ -10,7 +10,8 @@ use tracing::Level;
 
 use super::reader::Reader;
 use super::{
-    Config, DEFAULT_SITE_SCRIPT, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope, ScopeMode, files, notation,
+    Config, DEFAULT_SITE_SCRIPT, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope, ScopeMode, files, ldap,
+    notation,
 };
 use crate::judge::LoopAction;
 use crate::kind;
@@ -50,6 +51,7 @@ pub fn read(reader: &mut Reader) -> Config {
         rules: rules(reader, &folder),
         direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
         loops: loops(reader),
+        ldap: ldap::read(reader, &folder),
         log: log(reader),
     }
 }
@@ -214,10 +216,12 @@ fn group(written: &str) -> Result<String, String> {
     }
 }
 
-fn plain<T>(list: Option<Vec<Spanned<T>>>) -> Vec<T> {
+/// The values without their places.
+pub fn plain<T>(list: Option<Vec<Spanned<T>>>) -> Vec<T> {
     list.into_iter().flatten().map(Spanned::into_inner).collect()
 }
 
-fn size(number: Option<u64>) -> Option<usize> {
+/// A number that counts things in memory.
+pub fn size(number: Option<u64>) -> Option<usize> {
     number.and_then(|number| usize::try_from(number).ok())
 }
