@@ -4,10 +4,14 @@ mod error;
 mod files;
 mod keys;
 mod ldap;
+mod limits;
 mod notation;
+mod policy;
 mod reader;
+mod scope;
 mod suggest;
 mod syntax;
+mod telemetry;
 mod text;
 
 use std::net::IpAddr;
@@ -18,9 +22,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
+pub use self::files::reason;
 pub use self::ldap::{Ldap, LdapServer, Membership, Plaintext};
-pub use self::notation::entry_name;
-use crate::judge::LoopAction;
+pub use self::notation::{entry_name, sender};
+pub use self::policy::Policy;
+pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes};
+pub use self::telemetry::Telemetry;
+use crate::case::Limits;
+use crate::judge::{LoopAction, Modes};
 use crate::kind;
 
 /// Where the configuration is looked for when `--config` is not given.
@@ -28,6 +37,9 @@ pub const DEFAULT_PATH: &str = "/etc/conbool-milter/conbool-milter.toml";
 
 /// The site's own script, if `rules.site_script` does not name another.
 pub const DEFAULT_SITE_SCRIPT: &str = "/etc/conbool-milter/site.sieve";
+
+/// Where the daemon keeps its state, if `state_directory` does not name another.
+pub const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/conbool-milter";
 
 /// The whole configuration, checked and with every default filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,12 +50,16 @@ pub struct Config {
     pub domains: Vec<String>,
     /// `internal_networks`: clients whose mail is the site's own. This host is always internal.
     pub internal_networks: Vec<IpNet>,
+    /// `mode`, `routing.mode`, `spam.mode`: what is carried out, and what is only watched; all of it by default.
+    pub modes: Modes,
     /// `relay_networks` and section `[relay]`.
     pub relay: Relay,
     /// `socket` and section `[milter]`.
     pub milter: Milter,
-    /// Section `[scope]`.
-    pub scope: Scope,
+    /// `state_directory`: where the daemon keeps what it must find again after a restart.
+    pub state_directory: PathBuf,
+    /// Section `[scope]` and sections `[scope.NAME]`.
+    pub scope: Scopes,
     /// Section `[kind]`.
     pub kind: kind::Settings,
     /// Section `[rules]`.
@@ -54,24 +70,33 @@ pub struct Config {
     pub loops: Loops,
     /// Section `[ldap]`; `None` without one.
     pub ldap: Option<Ldap>,
+    /// Section `[limits]`.
+    pub limits: Limits,
     /// Section `[log]`.
     pub log: Log,
+    /// Section `[policy]`.
+    pub policy: Policy,
+    /// Section `[telemetry]`.
+    pub telemetry: Telemetry,
 }
 
 impl Config {
     /// The keys whose values in `new` take effect only when the daemon is started anew: its sockets, limits and log.
     pub fn differences_that_need_a_restart(&self, new: &Self) -> Vec<&'static str> {
-        let (old, new) = ((&self.milter, &self.log), (&new.milter, &new.log));
         let differences = [
-            ("socket", old.0.sockets != new.0.sockets),
-            ("milter.socket_mode", old.0.socket_mode != new.0.socket_mode),
-            ("milter.socket_group", old.0.socket_group != new.0.socket_group),
-            ("milter.max_connections", old.0.max_connections != new.0.max_connections),
-            ("milter.idle_timeout", old.0.idle_timeout != new.0.idle_timeout),
-            ("milter.workers", old.0.workers != new.0.workers),
-            ("milter.drain_timeout", old.0.drain_timeout != new.0.drain_timeout),
-            ("log.format", old.1.format != new.1.format),
-            ("log.level", old.1.level != new.1.level),
+            ("socket", self.milter.sockets != new.milter.sockets),
+            ("milter.socket_mode", self.milter.socket_mode != new.milter.socket_mode),
+            ("milter.socket_group", self.milter.socket_group != new.milter.socket_group),
+            ("milter.max_connections", self.milter.max_connections != new.milter.max_connections),
+            ("milter.idle_timeout", self.milter.idle_timeout != new.milter.idle_timeout),
+            ("milter.workers", self.milter.workers != new.milter.workers),
+            ("milter.drain_timeout", self.milter.drain_timeout != new.milter.drain_timeout),
+            ("log.format", self.log.format != new.log.format),
+            ("log.level", self.log.level != new.log.level),
+            ("policy.socket", self.policy.sockets != new.policy.sockets),
+            ("telemetry.socket", self.telemetry.sockets != new.telemetry.sockets),
+            ("telemetry.socket_mode", self.telemetry.socket_mode != new.telemetry.socket_mode),
+            ("telemetry.socket_group", self.telemetry.socket_group != new.telemetry.socket_group),
         ];
         differences.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
@@ -157,27 +182,6 @@ pub enum Socket {
     Unix(PathBuf),
     /// `inet:host:port`, `inet:port@host`, `inet6:…`; the host is an address.
     Inet(IpAddr, u16),
-}
-
-/// Which senders' mail belongs on the relay.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Scope {
-    /// `scope.mode`: `"all"` hosted senders (default), or the `"list"`.
-    pub mode: ScopeMode,
-    /// `scope.senders`: addresses and `@domain` entries, lower case, domain in A-label form, all of hosted domains;
-    /// needed by mode `list`, refused with mode `all`.
-    pub senders: Vec<String>,
-    /// `scope.match`: `"header-or-envelope"` (default: true) or `"envelope"` (false).
-    pub from_field: bool,
-}
-
-/// `scope.mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScopeMode {
-    /// All senders of hosted domains.
-    All,
-    /// Those that `senders` lists.
-    List,
 }
 
 /// The policy scripts.

@@ -9,12 +9,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use conbool_milter::address::Share;
+use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
-    self, Config, Direct, Ldap, LdapServer, Log, LogFormat, Loops, Membership, Milter, Plaintext, Relay, Rules, Scope,
-    ScopeMode, Socket,
+    self, Config, Direct, HoldBack, Ldap, LdapServer, Log, LogFormat, Loops, Membership, Milter, Plaintext, Policy,
+    Relay, Rules, Scope, ScopeMode, Scopes, Socket, Telemetry,
 };
-use conbool_milter::judge::LoopAction;
+use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
+use conbool_milter::verdict::Mode;
 use proptest::prelude::*;
 
 const BAD: &str = "tests/config/bad/";
@@ -67,6 +70,10 @@ fn every_bad_file_fails_with_exactly_its_errors() {
     assert!(failures.is_empty(), "\n{failures}");
 }
 
+fn scope(mode: ScopeMode) -> Scope {
+    Scope { mode, senders: vec![], files: vec![], groups: vec![], share: Share::ALL }
+}
+
 #[test]
 fn five_lines_are_enough() {
     let config = load(GOOD, "minimal.toml").unwrap();
@@ -74,6 +81,7 @@ fn five_lines_are_enough() {
         provider: "conbool".into(),
         domains: vec!["customer.test".into()],
         internal_networks: vec!["10.0.0.0/8".parse().unwrap()],
+        modes: Modes::ENFORCE,
         relay: Relay {
             networks: vec!["192.0.2.0/24".parse().unwrap()],
             certificates: vec![],
@@ -93,14 +101,24 @@ fn five_lines_are_enough() {
             workers: None,
             drain_timeout: Duration::from_secs(30),
         },
-        scope: Scope { mode: ScopeMode::All, senders: vec![], from_field: true },
+        state_directory: "/var/lib/conbool-milter".into(),
+        scope: Scopes {
+            default: scope(ScopeMode::All),
+            from_field: true,
+            refresh: Duration::from_secs(900),
+            hold_back: HoldBack { below: 0.5, from: 10 },
+            named: [].into(),
+        },
         kind: kind::Settings::default(),
         // Depends on the host: a site's script is used where there is one.
         rules: config.rules.clone(),
         direct: Direct { next_hop: None },
         loops: Loops { max_passes: 4, action: LoopAction::Quarantine },
         ldap: None,
+        limits: Limits::default(),
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
+        policy: Policy { sockets: vec![] },
+        telemetry: Telemetry { sockets: vec![], socket_mode: 0o660, socket_group: None },
     };
     assert_eq!(config, expected);
 }
@@ -113,6 +131,7 @@ fn everything_can_be_set() {
         provider: file("provider").to_str().unwrap().to_owned(),
         domains: vec!["customer.test".into(), "xn--bcher-kva.test".into(), "sub.customer.test".into()],
         internal_networks: ["10.0.0.0/8", "203.0.113.7/32", "2001:db8::7/128"].map(|n| n.parse().unwrap()).into(),
+        modes: Modes { whole: Mode::Monitor, routing: Mode::Monitor, spam: Mode::Monitor },
         relay: Relay {
             networks: ["192.0.2.0/24", "2001:db8:1::/48"].map(|n| n.parse().unwrap()).into(),
             certificates: vec!["mail.relay.test".into(), "Relay Two".into()],
@@ -136,10 +155,26 @@ fn everything_can_be_set() {
             workers: Some(4),
             drain_timeout: Duration::ZERO,
         },
-        scope: Scope {
-            mode: ScopeMode::List,
-            senders: ["alice@customer.test", "@xn--bcher-kva.test", "jürgen@sub.customer.test"].map(Into::into).into(),
+        state_directory: file("state"),
+        scope: Scopes {
+            default: Scope {
+                senders: ["alice@customer.test", "@xn--bcher-kva.test", "jürgen@sub.customer.test"]
+                    .map(Into::into)
+                    .into(),
+                files: vec![file("senders")],
+                groups: vec!["cn=relay,dc=customer,dc=test".into(), "relay-users".into()],
+                share: Share::new(0.25).unwrap(),
+                ..scope(ScopeMode::Group)
+            },
             from_field: false,
+            refresh: Duration::from_secs(60),
+            hold_back: HoldBack { below: 0.0, from: 100 },
+            named: [
+                ("avg".into(), Scope { senders: vec!["bob@remote.test".into()], ..scope(ScopeMode::List) }),
+                ("NTA-7516".into(), Scope { files: vec![file("senders")], ..scope(ScopeMode::List) }),
+                ("tenth".into(), Scope { share: Share::new(0.1).unwrap(), ..scope(ScopeMode::All) }),
+            ]
+            .into(),
         },
         kind: kind::Settings {
             body_limit: 65536,
@@ -168,7 +203,17 @@ fn everything_can_be_set() {
             timeout: Duration::from_secs(60),
             max_members: 1000,
         }),
+        limits: Limits { header: HeaderLimits { bytes: 65536, fields: 500 }, messages: 50, message_memory: 64 << 20 },
         log: Log { format: LogFormat::Json, level: tracing::Level::DEBUG },
+        policy: Policy { sockets: vec![Socket::Unix("/var/spool/postfix/conbool/policy.sock".into())] },
+        telemetry: Telemetry {
+            sockets: vec![
+                Socket::Unix("/run/conbool-milter/telemetry.sock".into()),
+                Socket::Inet("127.0.0.1".parse().unwrap(), 9713),
+            ],
+            socket_mode: 0o600,
+            socket_group: Some("root".into()),
+        },
     };
     assert_eq!(config, expected);
     let text = fs::read_to_string(format!("{GOOD}everything.toml")).unwrap();

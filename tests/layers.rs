@@ -9,6 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["server"],
     &["milter", "mta", "site"],
+    &["sources"],
     &["directory", "telemetry", "provider"],
     &["config"],
     &["judge"],

@@ -1,6 +1,5 @@
 //! The keys: what each means, may hold, and is if it is left out.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,11 +9,12 @@ use tracing::Level;
 
 use super::reader::Reader;
 use super::{
-    Config, DEFAULT_SITE_SCRIPT, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope, ScopeMode, files, ldap,
-    notation,
+    Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Socket,
+    files, ldap, limits, notation, policy, scope, telemetry,
 };
-use crate::judge::LoopAction;
+use crate::judge::{LoopAction, Modes};
 use crate::kind;
+use crate::verdict::Mode;
 
 const PROVIDER: &str = r#""conbool""#;
 const DOMAINS: &str = r#"["example.com"]"#;
@@ -22,10 +22,10 @@ const NETWORKS: &str = r#"["192.0.2.0/24"]"#;
 const SOCKET: &str = r#""unix:/var/spool/postfix/conbool/milter.sock""#;
 const HOST: &str = r#""mail.example.com""#;
 const PEM: &str = r#""/etc/conbool-milter/relay.pem""#;
-const SENDERS: &str = r#"["alice@example.com", "@example.org"]"#;
+const FOLDER: &str = r#""/var/lib/conbool-milter""#;
 
 /// Longest time for a limit in seconds: one week, so that no sum of times can overflow.
-const WEEK: u64 = 7 * 24 * 3600;
+pub(super) const WEEK: u64 = 7 * 24 * 3600;
 
 /// Asks `reader` for every key there is.
 pub fn read(reader: &mut Reader) -> Config {
@@ -36,24 +36,38 @@ pub fn read(reader: &mut Reader) -> Config {
     reader.require("domains", DOMAINS);
     let relay_networks = plain(reader.strings("relay_networks", NETWORKS, notation::network));
     reader.require("relay_networks", NETWORKS);
-    let socket = plain(reader.string_or_strings("socket", SOCKET, notation::socket));
+    let socket = sockets(reader, "socket", SOCKET, &[]);
     reader.require("socket", SOCKET);
+    let policy = policy::read(reader, &socket);
+    let telemetry = telemetry::read(reader, &[socket.as_slice(), &policy.sockets].concat());
     let internal_networks = reader.strings("internal_networks", NETWORKS, notation::network).unwrap_or_default();
     disjoint(reader, &relay_networks, &internal_networks);
+    let state_directory = reader.string("state_directory", FOLDER, |written| files::resolve(&folder, written));
     Config {
         provider,
         internal_networks: plain(Some(internal_networks)),
+        modes: modes(reader),
         relay: relay(reader, &folder, relay_networks),
         milter: milter(reader, socket),
-        scope: scope(reader, &domains),
+        scope: scope::read(reader, &folder, &domains),
         domains,
+        state_directory: state_directory.unwrap_or_else(|| DEFAULT_STATE_DIRECTORY.into()),
         kind: kind(reader),
         rules: rules(reader, &folder),
         direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
         loops: loops(reader),
         ldap: ldap::read(reader, &folder),
+        limits: limits::read(reader),
         log: log(reader),
+        policy,
+        telemetry,
     }
+}
+
+fn modes(reader: &mut Reader) -> Modes {
+    let modes = [("enforce", Mode::Enforce), ("monitor", Mode::Monitor)];
+    let mut mode = |key| reader.choice(key, &modes).unwrap_or(Mode::Enforce);
+    Modes { whole: mode("mode"), routing: mode("routing.mode"), spam: mode("spam.mode") }
 }
 
 fn relay(reader: &mut Reader, folder: &Path, networks: Vec<IpNet>) -> Relay {
@@ -89,7 +103,7 @@ fn relay(reader: &mut Reader, folder: &Path, networks: Vec<IpNet>) -> Relay {
     relay
 }
 
-fn milter(reader: &mut Reader, sockets: Vec<super::Socket>) -> Milter {
+fn milter(reader: &mut Reader, sockets: Vec<Socket>) -> Milter {
     let mut seconds = |key, least, most, default| {
         Duration::from_secs(reader.integer(key, least..=most, "seconds").unwrap_or(default))
     };
@@ -97,7 +111,7 @@ fn milter(reader: &mut Reader, sockets: Vec<super::Socket>) -> Milter {
     let drain_timeout = seconds("milter.drain_timeout", 0, 3600, 30);
     Milter {
         sockets,
-        socket_mode: socket_mode(reader),
+        socket_mode: socket_mode(reader, "milter.socket_mode"),
         socket_group: reader.string("milter.socket_group", r#""postfix""#, group),
         max_connections: size(reader.integer("milter.max_connections", 1..=100_000, "connections")).unwrap_or(2000),
         idle_timeout,
@@ -106,34 +120,17 @@ fn milter(reader: &mut Reader, sockets: Vec<super::Socket>) -> Milter {
     }
 }
 
-fn socket_mode(reader: &mut Reader) -> u32 {
-    const KEY: &str = "milter.socket_mode";
-    reader.string(KEY, r#""0660", in quotes: the permission bits in octal"#, notation::socket_mode).unwrap_or(0o660)
+/// One socket or a list, none of which may be among those of another door.
+pub fn sockets(reader: &mut Reader, key: &str, example: &str, taken: &[Socket]) -> Vec<Socket> {
+    let sockets = reader.string_or_strings(key, example, notation::socket).unwrap_or_default();
+    for socket in sockets.iter().filter(|socket| taken.contains(socket.get_ref())) {
+        reader.wrong(key, socket.span(), "is in use for another service of the daemon; write another socket");
+    }
+    plain(Some(sockets))
 }
 
-fn scope(reader: &mut Reader, domains: &[String]) -> Scope {
-    let mode = reader.choice("scope.mode", &[("all", ScopeMode::All), ("list", ScopeMode::List)]);
-    let senders = reader.strings("scope.senders", SENDERS, notation::sender).unwrap_or_default();
-    match mode {
-        Some(ScopeMode::List) => reader.require("scope.senders", SENDERS),
-        None if reader.has("scope.mode") => {}
-        _ => reader.wrong_value("scope.senders", "has no effect; add scope.mode = \"list\", or remove it"),
-    }
-    let hosted: HashSet<&str> = domains.iter().map(String::as_str).collect();
-    // A domain with a mistake in it is one mistake, not one for each of its senders.
-    let known = !hosted.is_empty() && !reader.is_flawed("domains");
-    for sender in senders.iter().filter(|_| known) {
-        let domain = sender.get_ref().rsplit_once('@').map_or("", |(_, domain)| domain);
-        if !hosted.contains(domain) {
-            let problem = format!("is not of a hosted domain; add \"{domain}\" to domains, or remove the entry");
-            reader.wrong("scope.senders", sender.span(), &problem);
-        }
-    }
-    Scope {
-        mode: mode.unwrap_or(ScopeMode::All),
-        senders: plain(Some(senders)),
-        from_field: reader.choice("scope.match", &[("header-or-envelope", true), ("envelope", false)]).unwrap_or(true),
-    }
+pub fn socket_mode(reader: &mut Reader, key: &str) -> u32 {
+    reader.string(key, r#""0660", in quotes: the permission bits in octal"#, notation::socket_mode).unwrap_or(0o660)
 }
 
 fn kind(reader: &mut Reader) -> kind::Settings {
@@ -208,7 +205,7 @@ fn provider(folder: &Path, written: &str) -> Result<String, String> {
     }
 }
 
-fn group(written: &str) -> Result<String, String> {
+pub fn group(written: &str) -> Result<String, String> {
     match nix::unistd::Group::from_name(written) {
         Ok(Some(_)) => Ok(written.to_owned()),
         Ok(None) => Err("is not a group of this host; write one that is, such as \"postfix\"".into()),
@@ -216,12 +213,10 @@ fn group(written: &str) -> Result<String, String> {
     }
 }
 
-/// The values without their places.
-pub fn plain<T>(list: Option<Vec<Spanned<T>>>) -> Vec<T> {
+pub(super) fn plain<T>(list: Option<Vec<Spanned<T>>>) -> Vec<T> {
     list.into_iter().flatten().map(Spanned::into_inner).collect()
 }
 
-/// A number that counts things in memory.
-pub fn size(number: Option<u64>) -> Option<usize> {
+pub(super) fn size(number: Option<u64>) -> Option<usize> {
     number.and_then(|number| usize::try_from(number).ok())
 }

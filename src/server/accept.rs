@@ -53,29 +53,31 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::fro
 /// How often at most the connection limit is reported.
 const LIMIT_REPORT: Duration = Duration::from_secs(60);
 
-/// Accepts connections. At the connection limit new ones wait in the socket's backlog; after an error (out of file
-/// descriptors, say) it tries again, ever more slowly. Ends only when a worker is gone, which is a defect.
+/// Accepts connections. At the connection limit new ones are closed at once, a temporary failure to the mail server
+/// that need not wait for it; after an error (out of file descriptors, say) it tries again, ever more slowly. Ends only
+/// when a worker is gone, which is a defect.
 pub async fn accept_for_ever(listener: Acceptor, connections: Arc<Semaphore>, workers: Arc<[Handle]>) {
     let mut wait = BACK_OFF.0;
     let mut limit_reported: Option<Instant> = None;
-    // The semaphore is never closed.
-    while let Ok(permit) = connections.clone().acquire_owned().await {
+    loop {
         match listener.accept().await {
             Ok(stream) => {
                 wait = BACK_OFF.0;
+                let Ok(permit) = connections.clone().try_acquire_owned() else {
+                    let is_due = limit_reported.is_none_or(|reported| reported.elapsed() >= LIMIT_REPORT);
+                    if is_due {
+                        limit_reported = Some(Instant::now());
+                    }
+                    telemetry::connection_limit_reached(is_due);
+                    continue;
+                };
                 let taken =
                     workers.iter().min_by_key(|worker| worker.load()).is_some_and(|worker| worker.take(stream, permit));
                 if !taken {
                     return;
                 }
-                let is_due = limit_reported.is_none_or(|reported| reported.elapsed() >= LIMIT_REPORT);
-                if connections.available_permits() == 0 && is_due {
-                    limit_reported = Some(Instant::now());
-                    telemetry::connection_limit_reached();
-                }
             }
             Err(error) => {
-                drop(permit);
                 telemetry::accept_failed(&error, wait);
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(BACK_OFF.1);
