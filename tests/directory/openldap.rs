@@ -190,7 +190,8 @@ fn a_doubtful_answer_is_an_error() -> Result<(), Error> {
     let slapd = world.slapd(
         0,
         &format!(
-            "access to dn.exact={} attrs=member by * none\naccess to dn.subtree=ou=people,{BASE} attrs=mail,mailAlternateAddress,proxyAddresses by * none",
+            "access to dn.exact={} attrs=member by * none\n\
+             access to dn.subtree=ou=people,{BASE} attrs=mail,mailAlternateAddress,proxyAddresses by * none",
             group_dn("hidden")
         ),
     )?;
@@ -261,7 +262,8 @@ fn limits_are_errors() -> Result<(), Error> {
 fn referrals_make_an_answer_incomplete() -> Result<(), Error> {
     let elsewhere = |name: &str| {
         format!(
-            "dn: ou={name},{BASE}\nobjectClass: referral\nobjectClass: extensibleObject\nou: {name}\nref: ldap://{name}.test/ou={name},{BASE}\n\n"
+            "dn: ou={name},{BASE}\nobjectClass: referral\nobjectClass: extensibleObject\nou: {name}\n\
+             ref: ldap://{name}.test/ou={name},{BASE}\n\n"
         )
     };
     let ldif = people()
