@@ -4,6 +4,7 @@
 //! then the parts are put together. Whatever fails on the way ends in the relay or in a temporary error, never in a
 //! bypass.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -353,7 +354,7 @@ fn by_rule(name: &str, route: Route) -> Reason {
         "automatic-reply" => "it is an automatic reply".into(),
         other => format!("a rule of the policy says {}: {other}", route.name()),
     };
-    reason(name, text)
+    reason(name.to_string(), text)
 }
 
 fn mark_spam(verdict: &mut Verdict, effects: &Effects, facts: &Facts) {
@@ -418,8 +419,8 @@ fn edits(case: &Case, removed: &HashSet<usize>, spam: Spam, effects: Effects) ->
     edits
 }
 
-fn reason(name: &str, text: String) -> Reason {
-    Reason { name: name.to_string().into(), text }
+fn reason(name: impl Into<Cow<'static, str>>, text: String) -> Reason {
+    Reason { name: name.into(), text }
 }
 
 #[cfg(test)]

@@ -1,14 +1,25 @@
-//! Logs and metrics: one vocabulary, one function an event.
+//! Logs, metrics and status: one vocabulary, one function an event.
+//!
+//! An event is a function here. It writes the log line and enters the event in the [`Ledger`](ledger::Ledger), from
+//! which metrics and status are made when somebody asks for them ([`http`]).
 //!
 //! What is logged: one line for each message judged (`message`), made from its verdict; and what the daemon itself
 //! meets. Never a subject, a body, or a secret. What clients send is written escaped, and cut where it is long.
 
+pub mod http;
 mod json;
+mod ledger;
+pub mod metrics;
+mod rates;
+pub mod status;
+mod tally;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +28,10 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
 use json::JsonLines;
+use ledger::{LEDGER, Stage};
+pub use ledger::{CannotAccept, Connected, Door};
+pub use rates::SAMPLE_EVERY;
+use status::{LockDownStatus, ScopeStatus};
 
 use crate::case::{Client, Envelope};
 use crate::config::{Log, LogFormat};
@@ -54,7 +69,7 @@ pub fn start(settings: &Log) -> std::io::Result<()> {
     // A panic is caught and answered where it happens; its message may quote mail, so that only the place is logged.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        metrics::counter!("conbool_milter_errors_total", "stage" => "panic").increment(1);
+        LEDGER.error(Stage::Panic);
         error!(place, "internal error; please report it");
     }));
     Ok(())
@@ -106,17 +121,11 @@ pub fn decision(verdict: &Verdict) -> &'static str {
 pub fn message_judged(judged: &Judged<'_>) {
     let verdict = judged.verdict;
     let decision = decision(verdict);
-    let reason = verdict.reasons.first().map(|reason| reason.name.clone()).unwrap_or_default();
+    let reason = verdict.reasons.first().map(|reason| &reason.name).unwrap_or(&NO_REASON);
     let direction = verdict.direction.name();
-    metrics::counter!(
-        "conbool_milter_messages_total",
-        "direction" => direction, "decision" => decision, "reason" => reason.clone(), "mode" => MODE
-    )
-    .increment(1);
-    metrics::histogram!("conbool_milter_verdict_seconds").record(judged.elapsed.as_secs_f64());
-    if verdict.forged > 0 {
-        metrics::counter!("conbool_milter_forged_headers_total").increment(verdict.forged as u64);
-    }
+    LEDGER.messages.count(direction, decision, reason, MODE);
+    LEDGER.message(verdict.peer, verdict.forged);
+    metrics::record_verdict(judged.elapsed);
     // What stops a message is explained in full; the administrator will be asked about it.
     let detail = match &verdict.disposition {
         Disposition::Continue => None,
@@ -147,14 +156,53 @@ pub fn message_judged(judged: &Judged<'_>) {
 /// The only mode there is: what is decided is done.
 const MODE: &str = "enforce";
 
+const NO_REASON: Cow<'static, str> = Cow::Borrowed("none");
+
+/// A configuration is put in force, at the start or later. `reasons` are those that its scripts' text spells out.
+pub fn loaded(file: &Path, reasons: impl IntoIterator<Item = String>) {
+    LEDGER.loaded(file.display().to_string(), MODE);
+    LEDGER.messages.expect(reasons);
+}
+
+/// A door is opened.
+pub fn door(door: Door, sockets: impl IntoIterator<Item = String>, max_connections: usize) {
+    LEDGER.door(door, sockets.into_iter().collect(), max_connections);
+}
+
+/// A connection is open, for as long as the value lives.
+pub fn connected(door: Door) -> Connected {
+    LEDGER.connected(door)
+}
+
+/// A scope has been read, or could not be.
+pub fn scope(scope: ScopeStatus) {
+    LEDGER.scope(scope);
+}
+
+/// These are all scopes that there are now.
+pub fn only_scopes(exists: impl Fn(&str) -> bool) {
+    LEDGER.only_scopes(exists);
+}
+
+/// How the lock-down of all hosted domains is now.
+pub fn lock_down(domains: impl IntoIterator<Item = LockDownStatus>) {
+    LEDGER.lock_down(domains);
+}
+
+/// To be called every [`SAMPLE_EVERY`], so that rates are known and the times of judgements take no memory.
+pub fn upkeep() {
+    LEDGER.sample();
+    metrics::upkeep();
+}
+
 /// The daemon is up.
 pub fn started(sockets: &[String]) {
+    LEDGER.running();
     info!(version = env!("CARGO_PKG_VERSION"), sockets = sockets.join(" "), "ready");
 }
 
 /// The configuration was loaded anew, and is in force, but for the keys named.
 pub fn reloaded(need_restart: &[&str]) {
-    metrics::gauge!("conbool_milter_config_reload_success").set(1.0);
     if need_restart.is_empty() {
         info!("configuration reloaded");
     } else {
@@ -164,10 +212,16 @@ pub fn reloaded(need_restart: &[&str]) {
 
 /// The configuration was to be loaded anew, and has mistakes: one a line.
 pub fn reload_failed(mistakes: &str) {
-    metrics::gauge!("conbool_milter_config_reload_success").set(0.0);
+    LEDGER.not_loaded(mistakes);
+    LEDGER.error(Stage::Reload);
     for mistake in mistakes.lines() {
         error!(mistake, "configuration not reloaded");
     }
+}
+
+/// The daemon takes no more connections.
+pub fn stopping() {
+    LEDGER.draining();
 }
 
 /// The daemon stops, and lets running sessions finish.
@@ -190,25 +244,26 @@ pub fn stopped() {
 
 /// A mail server connected that cannot do what is needed.
 pub fn unusable_mail_server(why: &str) {
-    metrics::counter!("conbool_milter_errors_total", "stage" => "negotiate").increment(1);
+    LEDGER.error(Stage::Negotiate);
     error!(why, "mail server refused");
 }
 
 /// The mail server did not take what a verdict asks for; the message is refused for now.
 pub fn verdict_not_carried_out(queue_id: &str, failure: &dyn std::error::Error) {
-    metrics::counter!("conbool_milter_errors_total", "stage" => "reply").increment(1);
+    LEDGER.error(Stage::Reply);
     error!(queue_id = cut(queue_id), error = %failure, "verdict not carried out; the message is refused for now");
 }
 
-/// A connection could not be accepted.
-pub fn accept_failed(failure: &std::io::Error, wait: Duration) {
-    metrics::counter!("conbool_milter_errors_total", "stage" => "accept").increment(1);
+/// A connection could not be accepted. The door counts as shut until the value is dropped.
+pub fn accept_failed(failure: &std::io::Error, wait: Duration) -> CannotAccept {
+    LEDGER.error(Stage::Accept);
     warn!(error = %failure, retry_in = wait.as_secs_f64(), "cannot accept a connection");
+    LEDGER.cannot_accept()
 }
 
 /// As many connections as milter.max_connections are open.
 pub fn connection_limit_reached() {
-    metrics::counter!("conbool_milter_errors_total", "stage" => "connection-limit").increment(1);
+    LEDGER.error(Stage::ConnectionLimit);
     warn!("milter.max_connections reached; new connections wait until one ends");
 }
 

@@ -1,0 +1,130 @@
+//! What a running daemon tells of itself: served as JSON, and shown by `conbool-milter status`. Data only.
+//!
+//! Times are in seconds since 1970 (UTC), ages and durations in seconds. Whatever an older daemon does not tell is
+//! empty.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// When this was told.
+    pub time: u64,
+    /// How long the daemon has been running.
+    pub uptime_seconds: u64,
+    /// `None` if the daemon is ready; else why not.
+    pub not_ready: Option<String>,
+    /// `enforce` or `monitor`.
+    pub mode: String,
+    /// The configuration.
+    pub config: Configuration,
+    /// The doors, in the order in which they are documented.
+    pub doors: Vec<DoorStatus>,
+    /// The messages judged since the daemon started.
+    pub messages: Messages,
+    /// How often something went wrong since then, by stage; stages at 0 included.
+    pub errors: BTreeMap<String, u64>,
+    /// The scopes, by name.
+    pub scopes: Vec<ScopeStatus>,
+    /// The lock-down of hosted domains, by domain.
+    pub lock_down: Vec<LockDownStatus>,
+}
+
+/// The configuration that is in force.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Configuration {
+    /// Its file.
+    pub file: String,
+    /// When it was loaded.
+    pub loaded: u64,
+    /// The last attempt to load it anew, if that failed.
+    pub failed: Option<FailedReload>,
+}
+
+/// An attempt to load the configuration that changed nothing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FailedReload {
+    /// When.
+    pub time: u64,
+    /// The first mistake, with file and line.
+    pub mistake: String,
+    /// How many more there are.
+    pub more: usize,
+}
+
+/// One door of the daemon.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DoorStatus {
+    /// `milter`, `policy` or `telemetry`.
+    pub door: String,
+    /// Its sockets.
+    pub sockets: Vec<String>,
+    /// Connections open now.
+    pub connections: u64,
+    /// How many there may be.
+    pub limit: u64,
+}
+
+/// The messages judged.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Messages {
+    /// All.
+    pub total: u64,
+    /// Mean rate a second over the last minute.
+    pub per_second_1m: f64,
+    /// Mean rate a second over the last 15 minutes.
+    pub per_second_15m: f64,
+    /// By direction.
+    pub directions: BTreeMap<String, u64>,
+    /// By decision.
+    pub decisions: BTreeMap<String, u64>,
+    /// By deciding reason.
+    pub reasons: BTreeMap<String, u64>,
+    /// By mode.
+    pub modes: BTreeMap<String, u64>,
+    /// By who handed them over: `relay`, `internal` or `world`.
+    pub peers: BTreeMap<String, u64>,
+    /// Forged header fields found.
+    pub forged_headers: u64,
+}
+
+/// A scope: whose mail belongs on the relay, or whom a script knows by that name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScopeStatus {
+    /// Its name; empty for the scope of section `[scope]`.
+    pub name: String,
+    /// `all`, `list` or `group`.
+    pub mode: String,
+    /// How many entries it has: addresses, and domains that count as a whole.
+    pub members: u64,
+    /// When its sources were last read successfully; `None` if it has none that change by themselves.
+    pub refreshed: Option<u64>,
+    /// Why an answer of its sources is not in force, if one is held back or there is none.
+    pub held_back: Option<String>,
+}
+
+/// The lock-down of one hosted domain.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LockDownStatus {
+    /// The domain.
+    pub domain: String,
+    /// `off`, `monitor`, `enforce` or `auto`.
+    pub mode: String,
+    /// Whether mail for it that does not come from the relay is refused.
+    pub enforced: bool,
+    /// Why it is not enforced any more, if it was and mode `auto` has stepped back.
+    pub stepped_back: Option<String>,
+}
