@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Listener;
 use super::listen::SocketFile;
@@ -53,33 +53,45 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::fro
 /// How often at most the connection limit is reported.
 const LIMIT_REPORT: Duration = Duration::from_secs(60);
 
-/// Accepts connections. At the connection limit new ones wait in the socket's backlog; after an error (out of file
-/// descriptors, say) it tries again, ever more slowly. Ends only when a worker is gone, which is a defect.
-pub async fn accept_for_ever(listener: Acceptor, connections: Arc<Semaphore>, workers: Arc<[Handle]>) {
+/// Accepts connections and has each taken, together with its permit. At the connection limit, which `at_limit` is told
+/// of now and then, new ones wait in the socket's backlog; after an error (out of file descriptors, say) it tries again,
+/// ever more slowly. Ends only when one is not taken.
+pub async fn accept_for_ever(
+    listener: Acceptor,
+    connections: Arc<Semaphore>,
+    take: impl Fn(Accepted, OwnedSemaphorePermit) -> bool,
+    at_limit: impl Fn(),
+) {
     let mut wait = BACK_OFF.0;
+    let mut failing = None;
     let mut limit_reported: Option<Instant> = None;
     // The semaphore is never closed.
     while let Ok(permit) = connections.clone().acquire_owned().await {
         match listener.accept().await {
             Ok(stream) => {
                 wait = BACK_OFF.0;
-                let taken =
-                    workers.iter().min_by_key(|worker| worker.load()).is_some_and(|worker| worker.take(stream, permit));
-                if !taken {
+                failing = None;
+                if !take(stream, permit) {
                     return;
                 }
                 let is_due = limit_reported.is_none_or(|reported| reported.elapsed() >= LIMIT_REPORT);
                 if connections.available_permits() == 0 && is_due {
                     limit_reported = Some(Instant::now());
-                    telemetry::connection_limit_reached();
+                    at_limit();
                 }
             }
             Err(error) => {
                 drop(permit);
-                telemetry::accept_failed(&error, wait);
+                failing = Some(telemetry::accept_failed(&error, wait));
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(BACK_OFF.1);
             }
         }
     }
+    drop(failing);
+}
+
+/// Gives a connection to the worker with the fewest; false if that worker is gone, which is a defect.
+pub fn give(workers: &[Handle], stream: Accepted, permit: OwnedSemaphorePermit) -> bool {
+    workers.iter().min_by_key(|worker| worker.load()).is_some_and(|worker| worker.take(stream, permit))
 }
