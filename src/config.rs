@@ -4,9 +4,11 @@ mod error;
 mod files;
 mod keys;
 mod notation;
+mod policy;
 mod reader;
 mod suggest;
 mod syntax;
+mod telemetry;
 mod text;
 
 use std::net::IpAddr;
@@ -17,6 +19,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
+pub use self::policy::Policy;
+pub use self::telemetry::Telemetry;
 use crate::judge::LoopAction;
 use crate::kind;
 
@@ -51,22 +55,29 @@ pub struct Config {
     pub loops: Loops,
     /// Section `[log]`.
     pub log: Log,
+    /// Section `[policy]`.
+    pub policy: Policy,
+    /// Section `[telemetry]`.
+    pub telemetry: Telemetry,
 }
 
 impl Config {
     /// The keys whose values in `new` take effect only when the daemon is started anew: its sockets, limits and log.
     pub fn differences_that_need_a_restart(&self, new: &Self) -> Vec<&'static str> {
-        let (old, new) = ((&self.milter, &self.log), (&new.milter, &new.log));
         let differences = [
-            ("socket", old.0.sockets != new.0.sockets),
-            ("milter.socket_mode", old.0.socket_mode != new.0.socket_mode),
-            ("milter.socket_group", old.0.socket_group != new.0.socket_group),
-            ("milter.max_connections", old.0.max_connections != new.0.max_connections),
-            ("milter.idle_timeout", old.0.idle_timeout != new.0.idle_timeout),
-            ("milter.workers", old.0.workers != new.0.workers),
-            ("milter.drain_timeout", old.0.drain_timeout != new.0.drain_timeout),
-            ("log.format", old.1.format != new.1.format),
-            ("log.level", old.1.level != new.1.level),
+            ("socket", self.milter.sockets != new.milter.sockets),
+            ("milter.socket_mode", self.milter.socket_mode != new.milter.socket_mode),
+            ("milter.socket_group", self.milter.socket_group != new.milter.socket_group),
+            ("milter.max_connections", self.milter.max_connections != new.milter.max_connections),
+            ("milter.idle_timeout", self.milter.idle_timeout != new.milter.idle_timeout),
+            ("milter.workers", self.milter.workers != new.milter.workers),
+            ("milter.drain_timeout", self.milter.drain_timeout != new.milter.drain_timeout),
+            ("log.format", self.log.format != new.log.format),
+            ("log.level", self.log.level != new.log.level),
+            ("policy.socket", self.policy.sockets != new.policy.sockets),
+            ("telemetry.socket", self.telemetry.sockets != new.telemetry.sockets),
+            ("telemetry.socket_mode", self.telemetry.socket_mode != new.telemetry.socket_mode),
+            ("telemetry.socket_group", self.telemetry.socket_group != new.telemetry.socket_group),
         ];
         differences.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
-pub use listen::{ListenError, Listener, bind, inherited};
+pub use listen::{ListenError, Listener, Sockets, bind};
 
 use crate::config;
 use crate::milter::{CurrentSite, Judge};

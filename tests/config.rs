@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use conbool_milter::config::{
-    self, Config, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope, ScopeMode, Socket,
+    self, Config, Direct, Log, LogFormat, Loops, Milter, Policy, Relay, Rules, Scope, ScopeMode, Socket, Telemetry,
 };
 use conbool_milter::judge::LoopAction;
 use conbool_milter::kind;
@@ -92,6 +92,8 @@ fn five_lines_are_enough() {
         direct: Direct { next_hop: None },
         loops: Loops { max_passes: 4, action: LoopAction::Quarantine },
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
+        policy: Policy { sockets: vec![] },
+        telemetry: Telemetry { sockets: vec![], socket_mode: 0o660, socket_group: None },
     };
     assert_eq!(config, expected);
 }
@@ -142,6 +144,15 @@ fn everything_can_be_set() {
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
         loops: Loops { max_passes: 9, action: LoopAction::Reject },
         log: Log { format: LogFormat::Json, level: tracing::Level::DEBUG },
+        policy: Policy { sockets: vec![Socket::Unix("/var/spool/postfix/conbool/policy.sock".into())] },
+        telemetry: Telemetry {
+            sockets: vec![
+                Socket::Unix("/run/conbool-milter/telemetry.sock".into()),
+                Socket::Inet("127.0.0.1".parse().unwrap(), 9713),
+            ],
+            socket_mode: 0o600,
+            socket_group: Some("root".into()),
+        },
     };
     assert_eq!(config, expected);
     let text = fs::read_to_string(format!("{GOOD}everything.toml")).unwrap();

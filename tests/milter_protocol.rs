@@ -39,7 +39,7 @@ impl Daemon {
         config.milter.drain_timeout = Duration::from_millis(100);
         change(&mut config.milter);
         let site = Arc::new(CurrentSite::from_pointee(site::load(&config).unwrap()));
-        let listeners = server::bind(&config.milter).unwrap();
+        let listeners = server::bind(&config.milter.sockets, 0o660, None).unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -226,7 +226,7 @@ fn the_socket_has_its_mode_and_replaces_one_that_a_dead_process_left() {
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("milter.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let mut settings = Config::parse(
+    let settings = Config::parse(
         &format!(
             "provider = \"conbool\"\ndomains = [\"customer.test\"]\nrelay_networks = [\"192.0.2.0/24\"]\nsocket = \"{}\"\n",
             path.display()
@@ -235,16 +235,15 @@ fn the_socket_has_its_mode_and_replaces_one_that_a_dead_process_left() {
     )
     .unwrap()
     .milter;
-    settings.socket_mode = 0o640;
-    let bound = server::bind(&settings).unwrap();
+    let bound = server::bind(&settings.sockets, 0o640, None).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
     assert_eq!(bound[0].to_string(), format!("unix:{}", path.display()));
-    let error = server::bind(&settings).unwrap_err().to_string();
+    let error = server::bind(&settings.sockets, 0o640, None).unwrap_err().to_string();
     assert!(error.contains("another process listens there"), "{error}");
     drop(bound);
     assert!(!path.exists());
-    settings.sockets = vec![Socket::Unix(folder.join("missing/milter.sock"))];
-    let error = server::bind(&settings).unwrap_err().to_string();
+    let missing = Socket::Unix(folder.join("missing/milter.sock"));
+    let error = server::bind(&[missing], 0o640, None).unwrap_err().to_string();
     assert!(error.contains("does not exist; make it with: install -d"), "{error}");
     std::fs::remove_dir_all(&folder).unwrap();
 }

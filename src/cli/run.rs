@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::Config;
 use crate::judge;
 use crate::milter::CurrentSite;
-use crate::server::{self, ListenError, Listener};
+use crate::server::{self, Sockets};
 use crate::telemetry;
 
 /// Runs until SIGTERM or SIGINT. SIGHUP loads the configuration and the scripts anew.
@@ -30,11 +30,11 @@ pub fn run(path: &Path) -> Result<(), String> {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
-        let listeners = listeners(&config).map_err(|error| error.to_string())?;
-        let sockets: Vec<String> = listeners.iter().map(ToString::to_string).collect();
+        let sockets = Sockets::open(&config).map_err(|error| error.to_string())?;
+        let names = sockets.names();
         let current = Arc::new(CurrentSite::from_pointee(site));
         let shutdown = async {
-            telemetry::started(&sockets);
+            telemetry::started(&names);
             notify(&[NotifyState::Ready]);
             loop {
                 tokio::select! {
@@ -45,17 +45,11 @@ pub fn run(path: &Path) -> Result<(), String> {
             }
             notify(&[NotifyState::Stopping]);
         };
-        let served = server::run(listeners, &config.milter, current.clone(), judge::judge, shutdown).await;
+        let served = server::run(sockets.milter, &config.milter, current.clone(), judge::judge, shutdown).await;
         served.map_err(|error| format!("cannot go on: {error}"))?;
         telemetry::stopped();
         Ok(())
     })
-}
-
-/// The sockets that systemd passes, or else those that the configuration names.
-fn listeners(config: &Config) -> Result<Vec<Listener>, ListenError> {
-    let inherited = server::inherited()?;
-    if inherited.is_empty() { server::bind(&config.milter) } else { Ok(inherited) }
 }
 
 /// Loads and checks everything, and then swaps it in; if anything is wrong, all stays as it was.

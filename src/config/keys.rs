@@ -10,7 +10,8 @@ use tracing::Level;
 
 use super::reader::Reader;
 use super::{
-    Config, DEFAULT_SITE_SCRIPT, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope, ScopeMode, files, notation,
+    Config, DEFAULT_SITE_SCRIPT, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope, ScopeMode, Socket, files,
+    notation, policy, telemetry,
 };
 use crate::judge::LoopAction;
 use crate::kind;
@@ -35,8 +36,10 @@ pub fn read(reader: &mut Reader) -> Config {
     reader.require("domains", DOMAINS);
     let relay_networks = plain(reader.strings("relay_networks", NETWORKS, notation::network));
     reader.require("relay_networks", NETWORKS);
-    let socket = plain(reader.string_or_strings("socket", SOCKET, notation::socket));
+    let socket = sockets(reader, "socket", SOCKET, &[]);
     reader.require("socket", SOCKET);
+    let policy = policy::read(reader, &socket);
+    let telemetry = telemetry::read(reader, &[socket.as_slice(), &policy.sockets].concat());
     let internal_networks = reader.strings("internal_networks", NETWORKS, notation::network).unwrap_or_default();
     disjoint(reader, &relay_networks, &internal_networks);
     Config {
@@ -51,6 +54,8 @@ pub fn read(reader: &mut Reader) -> Config {
         direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
         loops: loops(reader),
         log: log(reader),
+        policy,
+        telemetry,
     }
 }
 
@@ -87,7 +92,7 @@ fn relay(reader: &mut Reader, folder: &Path, networks: Vec<IpNet>) -> Relay {
     relay
 }
 
-fn milter(reader: &mut Reader, sockets: Vec<super::Socket>) -> Milter {
+fn milter(reader: &mut Reader, sockets: Vec<Socket>) -> Milter {
     let mut seconds = |key, least, most, default| {
         Duration::from_secs(reader.integer(key, least..=most, "seconds").unwrap_or(default))
     };
@@ -95,7 +100,7 @@ fn milter(reader: &mut Reader, sockets: Vec<super::Socket>) -> Milter {
     let drain_timeout = seconds("milter.drain_timeout", 0, 3600, 30);
     Milter {
         sockets,
-        socket_mode: socket_mode(reader),
+        socket_mode: socket_mode(reader, "milter.socket_mode"),
         socket_group: reader.string("milter.socket_group", r#""postfix""#, group),
         max_connections: size(reader.integer("milter.max_connections", 1..=100_000, "connections")).unwrap_or(2000),
         idle_timeout,
@@ -104,9 +109,17 @@ fn milter(reader: &mut Reader, sockets: Vec<super::Socket>) -> Milter {
     }
 }
 
-fn socket_mode(reader: &mut Reader) -> u32 {
-    const KEY: &str = "milter.socket_mode";
-    reader.string(KEY, r#""0660", in quotes: the permission bits in octal"#, notation::socket_mode).unwrap_or(0o660)
+/// One socket or a list, none of which may be among those of another door.
+pub fn sockets(reader: &mut Reader, key: &str, example: &str, taken: &[Socket]) -> Vec<Socket> {
+    let sockets = reader.string_or_strings(key, example, notation::socket).unwrap_or_default();
+    for socket in sockets.iter().filter(|socket| taken.contains(socket.get_ref())) {
+        reader.wrong(key, socket.span(), "is in use for another service of the daemon; write another socket");
+    }
+    plain(Some(sockets))
+}
+
+pub fn socket_mode(reader: &mut Reader, key: &str) -> u32 {
+    reader.string(key, r#""0660", in quotes: the permission bits in octal"#, notation::socket_mode).unwrap_or(0o660)
 }
 
 fn scope(reader: &mut Reader, domains: &[String]) -> Scope {
@@ -206,7 +219,7 @@ fn provider(folder: &Path, written: &str) -> Result<String, String> {
     }
 }
 
-fn group(written: &str) -> Result<String, String> {
+pub fn group(written: &str) -> Result<String, String> {
     match nix::unistd::Group::from_name(written) {
         Ok(Some(_)) => Ok(written.to_owned()),
         Ok(None) => Err("is not a group of this host; write one that is, such as \"postfix\"".into()),
@@ -214,7 +227,7 @@ fn group(written: &str) -> Result<String, String> {
     }
 }
 
-fn plain<T>(list: Option<Vec<Spanned<T>>>) -> Vec<T> {
+pub fn plain<T>(list: Option<Vec<Spanned<T>>>) -> Vec<T> {
     list.into_iter().flatten().map(Spanned::into_inner).collect()
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use listenfd::ListenFd;
 use nix::unistd::{Group, chown};
 
-use crate::config::{Milter, Socket};
+use crate::config::{Config, Socket};
 
 /// A bound socket.
 #[derive(Debug)]
@@ -69,34 +69,85 @@ impl fmt::Display for ListenError {
     }
 }
 
-/// The sockets that the service manager holds for us (sd_listen_fds(3)); none if there is no such manager.
-///
-/// Mail servers that connect while no daemon runs wait in their backlog, so that a restart is not noticed.
-///
-/// # Errors
-/// A descriptor that is no listening stream socket.
-pub fn inherited() -> Result<Vec<Listener>, ListenError> {
-    let mut passed = ListenFd::from_env();
-    let mut listeners = Vec::with_capacity(passed.len());
-    for number in 0..passed.len() {
-        let unix = passed.take_unix_listener(number).map(|listener| listener.map(|unix| Listener::Unix(unix, None)));
-        let listener = unix.or_else(|_| passed.take_tcp_listener(number).map(|listener| listener.map(Listener::Tcp)));
-        listeners.extend(listener.map_err(|error| ListenError {
-            socket: format!("descriptor {number} of LISTEN_FDS"),
-            message: format!("{error}; the socket unit must have ListenStream="),
-        })?);
-    }
-    Ok(listeners)
+/// The sockets of all doors.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// For the mail server's milter connections.
+    pub milter: Vec<Listener>,
+    /// For Postfix's policy requests.
+    pub policy: Vec<Listener>,
+    /// For whoever wants to know how the daemon is.
+    pub telemetry: Vec<Listener>,
 }
 
-/// Binds all sockets.
+impl Sockets {
+    /// Opens them: a door has the sockets that the service manager holds for it, or else those that the configuration
+    /// names.
+    ///
+    /// # Errors
+    /// The first socket that cannot be had.
+    pub fn open(config: &Config) -> Result<Self, ListenError> {
+        let mut sockets = Self::inherited()?;
+        let Config { milter, policy, telemetry, .. } = config;
+        let group = milter.socket_group.as_deref();
+        for (door, named, mode, group) in [
+            (&mut sockets.milter, &milter.sockets, milter.socket_mode, group),
+            (&mut sockets.policy, &policy.sockets, milter.socket_mode, group),
+            (&mut sockets.telemetry, &telemetry.sockets, telemetry.socket_mode, telemetry.socket_group.as_deref()),
+        ] {
+            if door.is_empty() {
+                *door = bind(named, mode, group)?;
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// The sockets that the service manager holds for us (sd_listen_fds(3)), by their names (FileDescriptorName= in
+    /// systemd.socket(5)); none if there is no such manager.
+    ///
+    /// Mail servers that connect while no daemon runs wait in their backlog, so that a restart is not noticed.
+    fn inherited() -> Result<Self, ListenError> {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':');
+        let mut passed = ListenFd::from_env();
+        let mut sockets = Self::default();
+        for number in 0..passed.len() {
+            let error = |message| ListenError { socket: format!("descriptor {number} of LISTEN_FDS"), message };
+            let door = match names.next().unwrap_or_default() {
+                "policy" => &mut sockets.policy,
+                "telemetry" => &mut sockets.telemetry,
+                // Without a name of its own a descriptor is called so, or like its unit.
+                "milter" | "" | "unknown" | "conbool-milter.socket" => &mut sockets.milter,
+                other => {
+                    let message = format!(
+                        "its name is {other:?}; write FileDescriptorName=milter, policy or telemetry in the socket unit"
+                    );
+                    return Err(error(message));
+                }
+            };
+            let unix = passed.take_unix_listener(number).map(|found| found.map(|unix| Listener::Unix(unix, None)));
+            let listener = unix.or_else(|_| passed.take_tcp_listener(number).map(|found| found.map(Listener::Tcp)));
+            door.extend(
+                listener.map_err(|failure| error(format!("{failure}; the socket unit must have ListenStream=")))?,
+            );
+        }
+        Ok(sockets)
+    }
+
+    /// How each is called in the log.
+    pub fn names(&self) -> Vec<String> {
+        self.milter.iter().chain(&self.policy).chain(&self.telemetry).map(ToString::to_string).collect()
+    }
+}
+
+/// Binds sockets.
 ///
-/// A unix socket gets its mode and group before it appears under its name, and takes the place of one that a dead
-/// process left.
+/// A unix socket gets its mode (permission bits) and group before it appears under its name, and takes the place of one
+/// that a dead process left.
 ///
 /// # Errors
 /// The first socket that cannot be bound.
-pub fn bind(settings: &Milter) -> Result<Vec<Listener>, ListenError> {
+pub fn bind(sockets: &[Socket], mode: u32, group: Option<&str>) -> Result<Vec<Listener>, ListenError> {
     let bind_one = |socket: &Socket| match socket {
         Socket::Inet(address, port) => {
             let address = SocketAddr::new(*address, *port);
@@ -104,13 +155,13 @@ pub fn bind(settings: &Milter) -> Result<Vec<Listener>, ListenError> {
                 .map(Listener::Tcp)
                 .map_err(|error| ListenError { socket: format!("inet:{address}"), message: error.to_string() })
         }
-        Socket::Unix(path) => bind_unix(path, settings)
+        Socket::Unix(path) => bind_unix(path, mode, group)
             .map_err(|message| ListenError { socket: format!("unix:{}", path.display()), message }),
     };
-    settings.sockets.iter().map(bind_one).collect()
+    sockets.iter().map(bind_one).collect()
 }
 
-fn bind_unix(path: &Path, settings: &Milter) -> Result<Listener, String> {
+fn bind_unix(path: &Path, mode: u32, group: Option<&str>) -> Result<Listener, String> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             return Err("there is a file of that name that is no socket; remove it or choose another name".into());
@@ -120,14 +171,14 @@ fn bind_unix(path: &Path, settings: &Milter) -> Result<Listener, String> {
         }
         _ => {}
     }
-    let group = settings.socket_group.as_deref().map(find_group).transpose()?;
+    let group = group.map(find_group).transpose()?;
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", std::process::id()));
     let temporary = PathBuf::from(temporary);
     // Left by a process of the same number that was killed.
     let _ = fs::remove_file(&temporary);
     let listener = UnixListener::bind(&temporary).map_err(|error| explain_bind(path, &error))?;
-    let placed = place(&temporary, path, group.as_ref(), settings.socket_mode);
+    let placed = place(&temporary, path, group.as_ref(), mode);
     if placed.is_err() {
         let _ = fs::remove_file(&temporary);
     }
@@ -137,8 +188,8 @@ fn bind_unix(path: &Path, settings: &Milter) -> Result<Listener, String> {
 fn find_group(name: &str) -> Result<Group, String> {
     match Group::from_name(name) {
         Ok(Some(group)) => Ok(group),
-        Ok(None) => Err(format!("milter.socket_group: there is no group {name:?} on this host")),
-        Err(error) => Err(format!("milter.socket_group: the group {name:?} cannot be looked up: {error}")),
+        Ok(None) => Err(format!("socket_group: there is no group {name:?} on this host")),
+        Err(error) => Err(format!("socket_group: the group {name:?} cannot be looked up: {error}")),
     }
 }
 
