@@ -32,6 +32,7 @@ pub fn run(path: &Path) -> Result<(), String> {
         let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
         let sockets = Sockets::open(&config).map_err(|error| error.to_string())?;
         let names = sockets.names();
+        telemetry::loaded(path, site.rules.reasons());
         let current = Arc::new(CurrentSite::from_pointee(site));
         let shutdown = async {
             telemetry::started(&names);
@@ -45,7 +46,7 @@ pub fn run(path: &Path) -> Result<(), String> {
             }
             notify(&[NotifyState::Stopping]);
         };
-        let served = server::run(sockets.milter, &config.milter, current.clone(), judge::judge, shutdown).await;
+        let served = server::run(sockets, &config.milter, current.clone(), judge::judge, shutdown).await;
         served.map_err(|error| format!("cannot go on: {error}"))?;
         telemetry::stopped();
         Ok(())
@@ -63,6 +64,7 @@ async fn reload(path: &Path, started: &Config, current: &CurrentSite) {
     let loaded = tokio::task::spawn_blocking(move || super::load(&file)).await;
     match loaded.unwrap_or_else(|_| Err("loading it ended in an internal error".into())) {
         Ok((config, site)) => {
+            telemetry::loaded(path, site.rules.reasons());
             current.store(Arc::new(site));
             telemetry::reloaded(&started.differences_that_need_a_restart(&config));
         }

@@ -1,7 +1,7 @@
 //! Section `[policy]`.
 
 use super::reader::Reader;
-use super::{Socket, keys};
+use super::{Socket, keys, notation};
 
 /// The Postfix policy service (SMTPD_POLICY_README).
 #[derive(Debug, Clone, PartialEq)]
@@ -14,5 +14,5 @@ pub struct Policy {
 /// `taken` are the sockets of other doors.
 pub fn read(reader: &mut Reader, taken: &[Socket]) -> Policy {
     const EXAMPLE: &str = r#""unix:/var/spool/postfix/conbool/policy.sock""#;
-    Policy { sockets: keys::sockets(reader, "policy.socket", EXAMPLE, taken) }
+    Policy { sockets: keys::sockets(reader, "policy.socket", EXAMPLE, notation::socket, taken) }
 }

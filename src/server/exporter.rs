@@ -36,6 +36,13 @@ pub fn start(listeners: Vec<Listener>, workers: Arc<[Handle]>) -> io::Result<Opt
     if listeners.is_empty() {
         return Ok(None);
     }
+    for listener in &listeners {
+        if let Listener::Tcp(tcp) = listener
+            && !tcp.local_addr()?.ip().is_loopback()
+        {
+            return Err(io::Error::other(format!("{listener} can be reached from other hosts; telemetry must not be")));
+        }
+    }
     metrics::install().map_err(io::Error::other)?;
     telemetry::door(Door::Telemetry, listeners.iter().map(ToString::to_string), MAX_CONNECTIONS);
     let runtime = Builder::new_current_thread().enable_all().build()?;
