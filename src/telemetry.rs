@@ -28,8 +28,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
 use json::JsonLines;
-use ledger::{LEDGER, Stage};
 pub use ledger::{CannotAccept, Connected, Door};
+use ledger::{LEDGER, Stage};
 pub use rates::SAMPLE_EVERY;
 use status::{LockDownStatus, ScopeStatus};
 
@@ -156,12 +156,28 @@ pub fn message_judged(judged: &Judged<'_>) {
 /// The only mode there is: what is decided is done.
 const MODE: &str = "enforce";
 
+/// What alerts are about is counted from 0 on: Prometheus sees no increase in a counter that was not there before.
+const WATCHED: [(&str, &str, &str); 8] = [
+    ("inbound", "tempfail", "relay-without-tls"),
+    ("inbound", "tempfail", "relay-certificate"),
+    ("inbound", "tempfail", "rules-failed"),
+    ("outbound", "tempfail", "rules-failed"),
+    ("inbound", "tempfail", "internal-error"),
+    ("inbound", "quarantine", "relay-loop"),
+    ("outbound", "quarantine", "relay-loop"),
+    ("outbound", "reject", "relay-loop"),
+];
+
 const NO_REASON: Cow<'static, str> = Cow::Borrowed("none");
 
 /// A configuration is put in force, at the start or later. `reasons` are those that its scripts' text spells out.
 pub fn loaded(file: &Path, reasons: impl IntoIterator<Item = String>) {
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     LEDGER.loaded(file.display().to_string(), MODE);
     LEDGER.messages.expect(reasons);
+    for (direction, decision, reason) in WATCHED {
+        LEDGER.messages.begin(direction, decision, reason, MODE);
+    }
 }
 
 /// A door is opened.
@@ -184,9 +200,14 @@ pub fn only_scopes(exists: impl Fn(&str) -> bool) {
     LEDGER.only_scopes(exists);
 }
 
-/// How the lock-down of all hosted domains is now.
-pub fn lock_down(domains: impl IntoIterator<Item = LockDownStatus>) {
-    LEDGER.lock_down(domains);
+/// The lock-down of a domain is as this says.
+pub fn lock_down(domain: LockDownStatus) {
+    LEDGER.lock_down(domain);
+}
+
+/// Of these domains the lock-down is watched, and of no others.
+pub fn only_locked_down(watched: impl Fn(&str) -> bool) {
+    LEDGER.only_locked_down(watched);
 }
 
 /// To be called every [`SAMPLE_EVERY`], so that rates are known and the times of judgements take no memory.

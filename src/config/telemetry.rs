@@ -28,9 +28,11 @@ pub fn read(reader: &mut Reader, taken: &[Socket]) -> Telemetry {
 /// Who may connect may ask, so that no other host may.
 fn socket(written: &str) -> Result<Socket, String> {
     match notation::socket(written)? {
-        Socket::Inet(address, _) if !address.is_loopback() => Err("can be reached from other hosts, and nobody is asked \
+        Socket::Inet(address, _) if !address.is_loopback() => {
+            Err("can be reached from other hosts, and nobody is asked \
              for a password here; write a loopback address such as \"inet:127.0.0.1:9477\", or a unix socket"
-            .into()),
+                .into())
+        }
         socket => Ok(socket),
     }
 }

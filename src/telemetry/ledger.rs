@@ -199,9 +199,14 @@ impl Ledger {
         lock(&self.state).scopes.retain(|name, _| exists(name));
     }
 
-    /// How the lock-down of all domains is now.
-    pub fn lock_down(&self, domains: impl IntoIterator<Item = LockDownStatus>) {
-        lock(&self.state).lock_down = domains.into_iter().map(|domain| (domain.domain.clone(), domain)).collect();
+    /// How the lock-down of a domain is now.
+    pub fn lock_down(&self, domain: LockDownStatus) {
+        lock(&self.state).lock_down.insert(domain.domain.clone(), domain);
+    }
+
+    /// Of these domains the lock-down is watched, and of no others.
+    pub fn only_locked_down(&self, watched: impl Fn(&str) -> bool) {
+        lock(&self.state).lock_down.retain(|domain, _| watched(domain));
     }
 
     /// Counts a connection for as long as the value lives.
@@ -254,6 +259,7 @@ impl Ledger {
             mode: state.mode.into(),
             config: state.config.clone(),
             doors: doors
+                .filter(|((_, (sockets, _)), _)| !sockets.is_empty())
                 .map(|((door, (sockets, limit)), open)| DoorStatus {
                     door: door.name().into(),
                     sockets: sockets.clone(),

@@ -67,8 +67,12 @@ const CONNECTIONS: Metric =
     metric("conbool_milter_connections", Kind::Gauge, &["door"], "Connections open now, by door.");
 const CONNECTIONS_LIMIT: Metric =
     metric("conbool_milter_connections_limit", Kind::Gauge, &["door"], "Connections that may be open, by door.");
-const READY: Metric =
-    metric("conbool_milter_ready", Kind::Gauge, &[], "1 if the daemon takes new connections, 0 if not, as /readyz says.");
+const READY: Metric = metric(
+    "conbool_milter_ready",
+    Kind::Gauge,
+    &[],
+    "1 if the daemon takes new connections, 0 if not, as /readyz says.",
+);
 const RELOAD_SUCCESS: Metric = metric(
     "conbool_milter_config_reload_success",
     Kind::Gauge,
@@ -235,7 +239,7 @@ fn publish(ledger: &Ledger) {
     }
     for domain in status.lock_down {
         gauge!(LOCK_DOWN_ENFORCED.name, "domain" => domain.domain.clone()).set(flag(domain.enforced));
-        gauge!(LOCK_DOWN_STEPPED_BACK.name, "domain" => domain.domain).set(flag(domain.stepped_back.is_some()));
+        gauge!(LOCK_DOWN_STEPPED_BACK.name, "domain" => domain.domain).set(flag(domain.stepped_back));
     }
 }
 

@@ -121,10 +121,10 @@ pub struct ScopeStatus {
 pub struct LockDownStatus {
     /// The domain.
     pub domain: String,
-    /// `off`, `monitor`, `enforce` or `auto`.
-    pub mode: String,
-    /// Whether mail for it that does not come from the relay is refused.
+    /// Whether mail for it is taken from the relay only.
     pub enforced: bool,
-    /// Why it is not enforced any more, if it was and mode `auto` has stepped back.
-    pub stepped_back: Option<String>,
+    /// Whether it was enforced, and is not any more.
+    pub stepped_back: bool,
+    /// Why it is as it is.
+    pub why: String,
 }

@@ -44,7 +44,13 @@ impl Tally {
     }
 
     /// Counts one message.
-    pub fn count(&self, direction: &'static str, decision: &'static str, reason: &Cow<'static, str>, mode: &'static str) {
+    pub fn count(
+        &self,
+        direction: &'static str,
+        decision: &'static str,
+        reason: &Cow<'static, str>,
+        mode: &'static str,
+    ) {
         let labels = Labels { direction, decision, reason: Cow::Borrowed(reason.as_ref()), mode };
         if self.add(&labels) {
             return;
@@ -54,13 +60,22 @@ impl Tally {
             known => known.clone(),
         };
         let labels = Labels { reason, ..labels };
-        if !self.add(&labels) {
+        self.open(&labels);
+        self.add(&labels);
+    }
+
+    /// Has a counter of the program's own reasons begin with 0 now.
+    pub fn begin(&self, direction: &'static str, decision: &'static str, reason: &'static str, mode: &'static str) {
+        self.open(&Labels { direction, decision, reason: Cow::Borrowed(reason), mode });
+    }
+
+    fn open(&self, labels: &Labels<'static>) {
+        if find(&self.counters.load(), labels).is_none() {
             self.counters.rcu(|counters| {
                 let mut counters = Counters::clone(counters);
                 counters.entry(labels.clone()).or_default();
                 counters
             });
-            self.add(&labels);
         }
     }
 
@@ -83,7 +98,10 @@ fn find<'a>(counters: &'a HashMap<Labels<'a>, Arc<AtomicU64>>, labels: &Labels<'
 }
 
 /// The sums of counts that have the same word.
-pub fn sums<'a>(counts: &'a [(Labels<'static>, u64)], word: impl Fn(&'a Labels<'static>) -> &'a str) -> BTreeMap<String, u64> {
+pub fn sums<'a>(
+    counts: &'a [(Labels<'static>, u64)],
+    word: impl Fn(&'a Labels<'static>) -> &'a str,
+) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();
     for (labels, count) in counts {
         *sums.entry(word(labels).to_string()).or_default() += count;
