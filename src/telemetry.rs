@@ -157,13 +157,14 @@ pub fn message_judged(judged: &Judged<'_>) {
 const MODE: &str = "enforce";
 
 /// What alerts are about is counted from 0 on: Prometheus sees no increase in a counter that was not there before.
-const WATCHED: [(&str, &str, &str); 8] = [
+const WATCHED: [(&str, &str, &str); 9] = [
     ("inbound", "tempfail", "relay-without-tls"),
     ("inbound", "tempfail", "relay-certificate"),
     ("inbound", "tempfail", "rules-failed"),
     ("outbound", "tempfail", "rules-failed"),
     ("inbound", "tempfail", "internal-error"),
     ("inbound", "quarantine", "relay-loop"),
+    ("inbound", "reject", "relay-loop"),
     ("outbound", "quarantine", "relay-loop"),
     ("outbound", "reject", "relay-loop"),
 ];
