@@ -14,7 +14,6 @@ mod rates;
 pub mod status;
 mod tally;
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -121,15 +120,17 @@ pub fn decision(verdict: &Verdict) -> &'static str {
 pub fn message_judged(judged: &Judged<'_>) {
     let verdict = judged.verdict;
     let decision = decision(verdict);
-    let reason = verdict.reasons.first().map(|reason| &reason.name).unwrap_or(&NO_REASON);
     let direction = verdict.direction.name();
-    LEDGER.messages.count(direction, decision, reason, MODE);
+    let reason = verdict.reasons.first();
+    if let Some(reason) = reason {
+        LEDGER.messages.count(direction, decision, reason, MODE);
+    }
     LEDGER.message(verdict.peer, verdict.forged);
     metrics::record_verdict(judged.elapsed);
     // What stops a message is explained in full; the administrator will be asked about it.
     let detail = match &verdict.disposition {
         Disposition::Continue => None,
-        _ => verdict.reasons.first().map(|reason| cut(&reason.text)),
+        _ => reason.map(|reason| cut(&reason.text)),
     };
     let names: Vec<&str> = verdict.reasons.iter().map(|reason| reason.name.as_ref()).collect();
     info!(
@@ -140,7 +141,7 @@ pub fn message_judged(judged: &Judged<'_>) {
         direction,
         peer = verdict.peer.name(),
         decision,
-        reason = reason.as_ref(),
+        reason = reason.map(|reason| reason.name.as_ref()),
         reasons = names.join(","),
         kind = verdict.kind.name(),
         spam = verdict.spam.name(),
@@ -168,8 +169,6 @@ const WATCHED: [(&str, &str, &str); 9] = [
     ("outbound", "quarantine", "relay-loop"),
     ("outbound", "reject", "relay-loop"),
 ];
-
-const NO_REASON: Cow<'static, str> = Cow::Borrowed("none");
 
 /// A configuration is put in force, at the start or later. `reasons` are those that its scripts' text spells out.
 pub fn loaded(file: &Path, reasons: impl IntoIterator<Item = String>) {

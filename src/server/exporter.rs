@@ -1,6 +1,5 @@
 //! The telemetry door: a thread of its own, so that whoever asks how the daemon is never delays mail.
 
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,17 +106,15 @@ async fn serve(stream: Accepted, workers: &[Handle]) {
 }
 
 /// Whether all worker threads do what they are asked.
-fn alive(workers: &[Handle]) -> impl Future<Output = Result<(), String>> {
-    async move {
-        let answers = async {
-            for (number, worker) in workers.iter().enumerate() {
-                if !worker.answers().await {
-                    return Err(format!("worker thread {number} is gone"));
-                }
+async fn alive(workers: &[Handle]) -> Result<(), String> {
+    let answers = async {
+        for (number, worker) in workers.iter().enumerate() {
+            if !worker.answers().await {
+                return Err(format!("worker thread {number} is gone"));
             }
-            Ok(())
-        };
-        let late = |_| Err(format!("the worker threads have not answered for {} seconds", ALIVE_TIMEOUT.as_secs()));
-        tokio::time::timeout(ALIVE_TIMEOUT, answers).await.unwrap_or_else(late)
-    }
+        }
+        Ok(())
+    };
+    let late = |_| Err(format!("the worker threads have not answered for {} seconds", ALIVE_TIMEOUT.as_secs()));
+    tokio::time::timeout(ALIVE_TIMEOUT, answers).await.unwrap_or_else(late)
 }

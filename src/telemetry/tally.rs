@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use crate::verdict::Reason;
+
 /// The reason under which those are counted that no script spells out.
 pub const OTHER: &str = "other";
 
@@ -44,18 +46,12 @@ impl Tally {
     }
 
     /// Counts one message.
-    pub fn count(
-        &self,
-        direction: &'static str,
-        decision: &'static str,
-        reason: &Cow<'static, str>,
-        mode: &'static str,
-    ) {
-        let labels = Labels { direction, decision, reason: Cow::Borrowed(reason.as_ref()), mode };
+    pub fn count(&self, direction: &'static str, decision: &'static str, reason: &Reason, mode: &'static str) {
+        let labels = Labels { direction, decision, reason: Cow::Borrowed(reason.name.as_ref()), mode };
         if self.add(&labels) {
             return;
         }
-        let reason = match reason {
+        let reason = match &reason.name {
             Cow::Owned(name) if !self.scripts.load().contains(name) => Cow::Borrowed(OTHER),
             known => known.clone(),
         };
@@ -117,15 +113,23 @@ mod tests {
         sums(&tally.counts(), |labels| &labels.reason)
     }
 
+    fn ours(name: &'static str) -> Reason {
+        Reason { name: Cow::Borrowed(name), text: String::new() }
+    }
+
+    fn scripts(name: String) -> Reason {
+        Reason { name: Cow::Owned(name), text: String::new() }
+    }
+
     #[test]
     fn a_peer_cannot_make_up_reasons() {
         let tally = Tally::default();
         tally.expect(["vip".to_string()]);
-        tally.count("outbound", "direct", &Cow::Borrowed("null-sender"), "enforce");
-        tally.count("outbound", "direct", &Cow::Owned("vip".into()), "enforce");
-        tally.count("outbound", "relay", &Cow::Owned("vip".into()), "enforce");
+        tally.count("outbound", "direct", &ours("null-sender"), "enforce");
+        tally.count("outbound", "direct", &scripts("vip".into()), "enforce");
+        tally.count("outbound", "relay", &scripts("vip".into()), "enforce");
         for number in 0..1000 {
-            tally.count("outbound", "direct", &Cow::Owned(format!("subject-{number}")), "enforce");
+            tally.count("outbound", "direct", &scripts(format!("subject-{number}")), "enforce");
         }
         let expected = [("null-sender", 1), ("other", 1000), ("vip", 2)];
         assert_eq!(reasons(&tally), expected.map(|(name, count)| (name.to_string(), count)).into());
@@ -139,7 +143,7 @@ mod tests {
                 scope.spawn(|| {
                     for number in 0..400 {
                         let reason = ["a", "b", "c", "d", "e", "f", "g", "h"][number / 50];
-                        tally.count("inbound", "deliver", &Cow::Borrowed(reason), "enforce");
+                        tally.count("inbound", "deliver", &ours(reason), "enforce");
                     }
                 });
             }
