@@ -30,6 +30,7 @@
 //! | `main.rs`, [`cli`] | arguments; one file a subcommand. `cli::explain` is the offline door |
 //! | [`server`] | composition root: sockets, accepting, worker threads, drain; the telemetry door's own thread |
 //! | [`milter`], [`mta`], [`site`] | the milter door; what each mail server needs to be told; loading a site |
+//! | [`sources`] | where the addresses of the scopes come from: list files, groups, snapshots |
 //! | [`telemetry`], [`provider`] | logs, metrics and status, one vocabulary; a provider is a folder |
 //! | [`config`] | TOML in, checked plain values out, every mistake at once |
 //! | [`judge`] | the one pipeline: `Case` in, `Verdict` out; no I/O, no clock |
@@ -71,6 +72,7 @@ pub mod rules;
 pub mod scope;
 pub mod server;
 pub mod site;
+pub mod sources;
 pub mod telemetry;
 pub mod trust;
 pub mod verdict;

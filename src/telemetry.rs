@@ -32,9 +32,10 @@ use ledger::{LEDGER, Stage};
 pub use rates::SAMPLE_EVERY;
 use status::{LockDownStatus, ScopeStatus};
 
-use crate::case::{Client, Envelope};
+use crate::case::{Client, Envelope, Limit};
 use crate::config::{Log, LogFormat};
-use crate::verdict::{Direction, Disposition, Route, Verdict};
+use crate::judge::{Modes, Site};
+use crate::verdict::{Direction, Disposition, Mode, Route, Verdict};
 
 /// Starts the log on standard error or in the systemd journal.
 ///
@@ -118,12 +119,13 @@ pub fn decision(verdict: &Verdict) -> &'static str {
 
 /// One message was judged: its log line and its counters.
 pub fn message_judged(judged: &Judged<'_>) {
-    let verdict = judged.verdict;
+    let mode = judged.verdict.mode.name();
+    let verdict = judged.verdict.decided();
     let decision = decision(verdict);
     let direction = verdict.direction.name();
     let reason = verdict.reasons.first();
     if let Some(reason) = reason {
-        LEDGER.messages.count(direction, decision, reason, MODE);
+        LEDGER.messages.count(direction, decision, reason, mode);
     }
     LEDGER.message(verdict.peer, verdict.forged);
     metrics::record_verdict(judged.elapsed);
@@ -146,16 +148,13 @@ pub fn message_judged(judged: &Judged<'_>) {
         kind = verdict.kind.name(),
         spam = verdict.spam.name(),
         forged = verdict.forged,
-        mode = MODE,
+        mode,
         tls = judged.client.tls_version.as_deref().map(cut).unwrap_or("none"),
         elapsed = judged.elapsed.as_secs_f64(),
         detail,
         "message"
     );
 }
-
-/// The only mode there is: what is decided is done.
-const MODE: &str = "enforce";
 
 /// What alerts are about is counted from 0 on: Prometheus sees no increase in a counter that was not there before.
 const WATCHED: [(&str, &str, &str); 9] = [
@@ -170,13 +169,20 @@ const WATCHED: [(&str, &str, &str); 9] = [
     ("outbound", "reject", "relay-loop"),
 ];
 
-/// A configuration is put in force, at the start or later. `reasons` are those that its scripts' text spells out.
-pub fn loaded(file: &Path, reasons: impl IntoIterator<Item = String>) {
+/// A configuration is put in force, at the start or later.
+pub fn loaded(file: &Path, site: &Site) {
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    LEDGER.loaded(file.display().to_string(), MODE);
-    LEDGER.messages.expect(reasons);
+    let Modes { whole, routing, spam } = site.modes;
+    let mut mode = whole.name().to_string();
+    for (effect, of_effect) in [("routing", routing), ("spam marks", spam)] {
+        if of_effect == Mode::Monitor && whole == Mode::Enforce {
+            mode = mode + ", " + effect + " only watched";
+        }
+    }
+    LEDGER.loaded(file.display().to_string(), mode);
+    LEDGER.messages.expect(site.rules.reasons());
     for (direction, decision, reason) in WATCHED {
-        LEDGER.messages.begin(direction, decision, reason, MODE);
+        LEDGER.messages.begin(direction, decision, reason, whole.name());
     }
 }
 
@@ -190,14 +196,9 @@ pub fn connected(door: Door) -> Connected {
     LEDGER.connected(door)
 }
 
-/// A scope has been read, or could not be.
-pub fn scope(scope: ScopeStatus) {
-    LEDGER.scope(scope);
-}
-
-/// These are all scopes that there are now.
-pub fn only_scopes(exists: impl Fn(&str) -> bool) {
-    LEDGER.only_scopes(exists);
+/// All scopes are as this says.
+pub fn scopes(scopes: Vec<ScopeStatus>) {
+    LEDGER.scopes(scopes);
 }
 
 /// The lock-down of a domain is as this says.
@@ -275,6 +276,21 @@ pub fn verdict_not_carried_out(queue_id: &str, failure: &dyn std::error::Error) 
     error!(queue_id = cut(queue_id), error = %failure, "verdict not carried out; the message is refused for now");
 }
 
+/// A message went past a limit and is refused for now; its own log line says which.
+pub fn limit_reached(limit: Limit) {
+    LEDGER.limit(match limit {
+        Limit::Header => "header",
+        Limit::Recipients => "recipients",
+        Limit::Messages => "messages",
+        Limit::Memory => "memory",
+    });
+}
+
+/// A connection was silent for longer than milter.idle_timeout and is closed.
+pub fn idle_connection_closed() {
+    LEDGER.limit("idle");
+}
+
 /// A connection could not be accepted. The door counts as shut until the value is dropped.
 pub fn accept_failed(failure: &std::io::Error, wait: Duration) -> CannotAccept {
     LEDGER.error(Stage::Accept);
@@ -282,10 +298,14 @@ pub fn accept_failed(failure: &std::io::Error, wait: Duration) -> CannotAccept {
     LEDGER.cannot_accept()
 }
 
-/// As many connections as milter.max_connections are open.
-pub fn connection_limit_reached() {
-    LEDGER.error(Stage::ConnectionLimit);
-    warn!("milter.max_connections reached; new connections wait until one ends");
+/// As many connections as milter.max_connections are open, and one more was closed; `is_due`: whether to log it again.
+pub fn connection_limit_reached(is_due: bool) {
+    LEDGER.limit("connections");
+    if is_due {
+        warn!(
+            "milter.max_connections reached; new connections are closed, for which the mail server tries again later"
+        );
+    }
 }
 
 /// The limit on open files is lower than milter.max_connections needs.

@@ -32,7 +32,7 @@ pub fn run(path: &Path) -> Result<(), String> {
         let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
         let sockets = Sockets::open(&config).map_err(|error| error.to_string())?;
         let names = sockets.names();
-        telemetry::loaded(path, site.rules.reasons());
+        telemetry::loaded(path, &site);
         let current = Arc::new(CurrentSite::from_pointee(site));
         let shutdown = async {
             telemetry::started(&names);
@@ -64,7 +64,7 @@ async fn reload(path: &Path, started: &Config, current: &CurrentSite) {
     let loaded = tokio::task::spawn_blocking(move || super::load(&file)).await;
     match loaded.unwrap_or_else(|_| Err("loading it ended in an internal error".into())) {
         Ok((config, site)) => {
-            telemetry::loaded(path, site.rules.reasons());
+            telemetry::loaded(path, &site);
             current.store(Arc::new(site));
             telemetry::reloaded(&started.differences_that_need_a_restart(&config));
         }

@@ -54,41 +54,42 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::fro
 const LIMIT_REPORT: Duration = Duration::from_secs(60);
 
 /// Accepts connections and has each taken, together with its permit. At the connection limit, which `at_limit` is told
-/// of now and then, new ones wait in the socket's backlog; after an error (out of file descriptors, say) it tries again,
-/// ever more slowly. Ends only when one is not taken.
+/// of each time and whether it is time to report it, new ones are closed at once, a temporary failure to the mail server
+/// that need not wait for it; after an error (out of file descriptors, say) it tries again, ever more slowly. Ends only
+/// when one is not taken.
 pub async fn accept_for_ever(
     listener: Acceptor,
     connections: Arc<Semaphore>,
     take: impl Fn(Accepted, OwnedSemaphorePermit) -> bool,
-    at_limit: impl Fn(),
+    at_limit: impl Fn(bool),
 ) {
     let mut wait = BACK_OFF.0;
-    let mut failing = None;
+    let mut shut = None;
     let mut limit_reported: Option<Instant> = None;
-    // The semaphore is never closed.
-    while let Ok(permit) = connections.clone().acquire_owned().await {
+    loop {
         match listener.accept().await {
             Ok(stream) => {
                 wait = BACK_OFF.0;
-                failing = None;
+                shut.take();
+                let Ok(permit) = connections.clone().try_acquire_owned() else {
+                    let is_due = limit_reported.is_none_or(|reported| reported.elapsed() >= LIMIT_REPORT);
+                    if is_due {
+                        limit_reported = Some(Instant::now());
+                    }
+                    at_limit(is_due);
+                    continue;
+                };
                 if !take(stream, permit) {
                     return;
                 }
-                let is_due = limit_reported.is_none_or(|reported| reported.elapsed() >= LIMIT_REPORT);
-                if connections.available_permits() == 0 && is_due {
-                    limit_reported = Some(Instant::now());
-                    at_limit();
-                }
             }
             Err(error) => {
-                drop(permit);
-                failing = Some(telemetry::accept_failed(&error, wait));
+                shut = Some(telemetry::accept_failed(&error, wait));
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(BACK_OFF.1);
             }
         }
     }
-    drop(failing);
 }
 
 /// Gives a connection to the worker with the fewest; false if that worker is gone, which is a defect.

@@ -14,7 +14,7 @@ use super::listen::SocketFile;
 use super::worker::{Accepted, Handle};
 use crate::telemetry::{self, Door, http, metrics};
 
-/// Most connections at a time; others wait in the socket's backlog.
+/// Most connections at a time; others are closed at once.
 const MAX_CONNECTIONS: usize = 16;
 
 /// How long the worker threads may take to answer, before they count as hanging.
@@ -70,7 +70,7 @@ pub fn start(listeners: Vec<Listener>, workers: Arc<[Handle]>) -> io::Result<Opt
                     });
                     true
                 };
-                tasks.spawn(accept::accept_for_ever(acceptor, connections.clone(), serve, || ()));
+                tasks.spawn(accept::accept_for_ever(acceptor, connections.clone(), serve, |_| ()));
             }
             tasks.spawn(keep_up());
             // An error means that the owner is gone, which is what is waited for.

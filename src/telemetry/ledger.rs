@@ -15,8 +15,6 @@ use crate::verdict::Peer;
 pub enum Stage {
     /// Accepting a connection.
     Accept,
-    /// The limit on connections was reached.
-    ConnectionLimit,
     /// Agreeing with a mail server on what can be done.
     Negotiate,
     /// Telling the mail server the verdict.
@@ -29,14 +27,12 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Accept, Self::ConnectionLimit, Self::Negotiate, Self::Reply, Self::Reload, Self::Panic];
+    pub const ALL: [Self; 5] = [Self::Accept, Self::Negotiate, Self::Reply, Self::Reload, Self::Panic];
 
     /// Stable name, for the label.
     pub fn name(self) -> &'static str {
         match self {
             Self::Accept => "accept",
-            Self::ConnectionLimit => "connection-limit",
             Self::Negotiate => "negotiate",
             Self::Reply => "reply",
             Self::Reload => "reload",
@@ -70,6 +66,9 @@ impl Door {
     }
 }
 
+/// What has a limit.
+pub const LIMITS: [&str; 6] = ["connections", "header", "idle", "memory", "messages", "recipients"];
+
 const PEERS: [Peer; 3] = [Peer::Relay, Peer::Internal, Peer::World];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +90,7 @@ pub struct Ledger {
     peers: [AtomicU64; PEERS.len()],
     forged: AtomicU64,
     errors: [AtomicU64; Stage::ALL.len()],
+    limits: [AtomicU64; LIMITS.len()],
     connections: [AtomicU64; Door::ALL.len()],
     failing_to_accept: AtomicUsize,
     rates: Mutex<Rates>,
@@ -101,10 +101,11 @@ pub struct Ledger {
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    mode: &'static str,
+    mode: String,
     config: Configuration,
     doors: [(Vec<String>, u64); Door::ALL.len()],
-    scopes: BTreeMap<String, ScopeStatus>,
+    /// As they were then.
+    scopes: (Instant, Vec<ScopeStatus>),
     lock_down: BTreeMap<String, LockDownStatus>,
 }
 
@@ -126,10 +127,10 @@ impl Ledger {
         let started = Instant::now();
         let state = State {
             phase: Phase::Starting,
-            mode: "",
+            mode: String::new(),
             config: Configuration::default(),
             doors: Default::default(),
-            scopes: BTreeMap::new(),
+            scopes: (started, Vec::new()),
             lock_down: BTreeMap::new(),
         };
         Self {
@@ -138,6 +139,7 @@ impl Ledger {
             peers: Default::default(),
             forged: AtomicU64::new(0),
             errors: Default::default(),
+            limits: Default::default(),
             connections: Default::default(),
             failing_to_accept: AtomicUsize::new(0),
             rates: Mutex::new(Rates::new(started)),
@@ -160,8 +162,15 @@ impl Ledger {
         self.errors[stage as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Something went past one of [`LIMITS`].
+    pub fn limit(&self, name: &str) {
+        if let Some(number) = LIMITS.iter().position(|known| *known == name) {
+            self.limits[number].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// A configuration was put in force.
-    pub fn loaded(&self, file: String, mode: &'static str) {
+    pub fn loaded(&self, file: String, mode: String) {
         let mut state = lock(&self.state);
         state.config = Configuration { file, loaded: now(), failed: None };
         state.mode = mode;
@@ -189,14 +198,9 @@ impl Ledger {
         lock(&self.state).phase = Phase::Draining;
     }
 
-    /// How a scope is now.
-    pub fn scope(&self, scope: ScopeStatus) {
-        lock(&self.state).scopes.insert(scope.name.clone(), scope);
-    }
-
-    /// These scopes exist, and no others.
-    pub fn only_scopes(&self, exists: impl Fn(&str) -> bool) {
-        lock(&self.state).scopes.retain(|name, _| exists(name));
+    /// How the scopes are now.
+    pub fn scopes(&self, scopes: Vec<ScopeStatus>) {
+        lock(&self.state).scopes = (Instant::now(), scopes);
     }
 
     /// How the lock-down of a domain is now.
@@ -256,7 +260,7 @@ impl Ledger {
             time: now(),
             uptime_seconds: self.started.elapsed().as_secs(),
             not_ready,
-            mode: state.mode.into(),
+            mode: state.mode.clone(),
             config: state.config.clone(),
             doors: doors
                 .filter(|((_, (sockets, _)), _)| !sockets.is_empty())
@@ -269,7 +273,8 @@ impl Ledger {
                 .collect(),
             messages,
             errors: Stage::ALL.iter().map(|stage| stage.name().into()).zip(self.errors.iter().map(load)).collect(),
-            scopes: state.scopes.values().cloned().collect(),
+            limits_reached: LIMITS.iter().map(ToString::to_string).zip(self.limits.iter().map(load)).collect(),
+            scopes: aged(&state.scopes.1, state.scopes.0.elapsed().as_secs()),
             lock_down: state.lock_down.values().cloned().collect(),
         }
     }
@@ -290,6 +295,20 @@ impl Ledger {
             forged_headers: load(&self.forged),
         }
     }
+}
+
+/// The scopes some seconds later. What stands in the configuration does not grow older.
+fn aged(scopes: &[ScopeStatus], seconds: u64) -> Vec<ScopeStatus> {
+    let mut scopes = scopes.to_vec();
+    for scope in &mut scopes {
+        let mut grows_older = false;
+        for source in scope.sources.iter_mut().filter(|source| matches!(source.kind.as_str(), "file" | "group")) {
+            source.age_seconds += seconds;
+            grows_older = true;
+        }
+        scope.age_seconds += if grows_older { seconds } else { 0 };
+    }
+    scopes
 }
 
 /// An open connection.

@@ -61,6 +61,12 @@ const FORGED_HEADERS: Metric = metric(
 );
 const ERRORS: Metric =
     metric("conbool_milter_errors_total", Kind::Counter, &["stage"], "Failures of the daemon's own work, by stage.");
+const LIMIT_REACHED: Metric = metric(
+    "conbool_milter_limit_reached_total",
+    Kind::Counter,
+    &["limit"],
+    "Messages refused for now and connections closed since they went past a limit, by limit.",
+);
 const VERDICT: Metric =
     metric("conbool_milter_verdict_seconds", Kind::Histogram, &[], "Time that judging a message took.");
 const CONNECTIONS: Metric =
@@ -91,13 +97,13 @@ const SCOPE_MEMBERS: Metric = metric(
     "conbool_milter_scope_members",
     Kind::Gauge,
     &["scope"],
-    "Entries of a scope; the scope of section [scope] is called default.",
+    "Addresses and domains of a scope; the scope of section [scope] is called default.",
 );
 const SCOPE_AGE: Metric = metric(
     "conbool_milter_scope_age_seconds",
     Kind::Gauge,
     &["scope"],
-    "Time since the sources of a scope were read successfully; only for sources that are read again and again.",
+    "Time since the source of a scope that was not heard of for longest answered; 0 for what stands in the configuration.",
 );
 const SCOPE_HELD_BACK: Metric = metric(
     "conbool_milter_scope_held_back",
@@ -124,6 +130,7 @@ pub const METRICS: &[Metric] = &[
     PEER_MESSAGES,
     FORGED_HEADERS,
     ERRORS,
+    LIMIT_REACHED,
     VERDICT,
     CONNECTIONS,
     CONNECTIONS_LIMIT,
@@ -221,6 +228,9 @@ fn publish(ledger: &Ledger) {
     for (stage, count) in status.errors {
         counter!(ERRORS.name, "stage" => stage).absolute(count);
     }
+    for (limit, count) in status.limits_reached {
+        counter!(LIMIT_REACHED.name, "limit" => limit).absolute(count);
+    }
     for door in status.doors {
         gauge!(CONNECTIONS.name, "door" => door.door.clone()).set(door.connections as f64);
         gauge!(CONNECTIONS_LIMIT.name, "door" => door.door).set(door.limit as f64);
@@ -230,12 +240,9 @@ fn publish(ledger: &Ledger) {
     gauge!(RELOAD_TIMESTAMP.name).set(status.config.loaded as f64);
     gauge!(BUILD_INFO.name, "version" => status.version).set(1.0);
     for scope in status.scopes {
-        let name = if scope.name.is_empty() { "default".to_string() } else { scope.name };
-        gauge!(SCOPE_MEMBERS.name, "scope" => name.clone()).set(scope.members as f64);
-        gauge!(SCOPE_HELD_BACK.name, "scope" => name.clone()).set(flag(scope.held_back.is_some()));
-        if let Some(refreshed) = scope.refreshed {
-            gauge!(SCOPE_AGE.name, "scope" => name).set(status.time.saturating_sub(refreshed) as f64);
-        }
+        gauge!(SCOPE_MEMBERS.name, "scope" => scope.name.clone()).set(scope.members as f64);
+        gauge!(SCOPE_AGE.name, "scope" => scope.name.clone()).set(scope.age_seconds as f64);
+        gauge!(SCOPE_HELD_BACK.name, "scope" => scope.name).set(flag(scope.held_back));
     }
     for domain in status.lock_down {
         gauge!(LOCK_DOWN_ENFORCED.name, "domain" => domain.domain.clone()).set(flag(domain.enforced));

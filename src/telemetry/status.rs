@@ -21,7 +21,7 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// `None` if the daemon is ready; else why not.
     pub not_ready: Option<String>,
-    /// `enforce` or `monitor`.
+    /// `enforce` or `monitor`; then, after a comma each, the effects that are only watched.
     pub mode: String,
     /// The configuration.
     pub config: Configuration,
@@ -31,7 +31,9 @@ pub struct Status {
     pub messages: Messages,
     /// How often something went wrong since then, by stage; stages at 0 included.
     pub errors: BTreeMap<String, u64>,
-    /// The scopes, by name.
+    /// How often something went past a limit since then, by limit; limits at 0 included.
+    pub limits_reached: BTreeMap<String, u64>,
+    /// The scopes.
     pub scopes: Vec<ScopeStatus>,
     /// The lock-down of hosted domains, by domain.
     pub lock_down: Vec<LockDownStatus>,
@@ -103,16 +105,38 @@ pub struct Messages {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ScopeStatus {
-    /// Its name; empty for the scope of section `[scope]`.
+    /// `default`, or its name.
     pub name: String,
     /// `all`, `list` or `group`.
     pub mode: String,
-    /// How many entries it has: addresses, and domains that count as a whole.
+    /// From 0.0 to 1.0.
+    pub share: f64,
+    /// How many addresses and domains are in force; a share of domains counts as the domains.
     pub members: u64,
-    /// When its sources were last read successfully; `None` if it has none that change by themselves.
-    pub refreshed: Option<u64>,
-    /// Why an answer of its sources is not in force, if one is held back or there is none.
-    pub held_back: Option<String>,
+    /// Since the source that was not heard of for longest said what is in force; 0 for what stands in the configuration.
+    pub age_seconds: u64,
+    /// Whether an answer of a source is held back.
+    pub held_back: bool,
+    /// Where the addresses come from.
+    pub sources: Vec<SourceStatus>,
+}
+
+/// One source of a scope.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceStatus {
+    /// `domains`, `senders`, `file` or `group`.
+    pub kind: String,
+    /// The file or the group; empty for the others.
+    pub name: String,
+    /// How many addresses and domains it has, whatever the share.
+    pub members: u64,
+    /// As in [`ScopeStatus`], of this source.
+    pub age_seconds: u64,
+    /// How many addresses the answer has that is held back, if there is one.
+    pub held_back: Option<u64>,
+    /// What is wrong with the source now, if anything is.
+    pub problem: Option<String>,
 }
 
 /// The lock-down of one hosted domain.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::case::Case;
 use crate::telemetry;
-use crate::verdict::{Direction, Disposition, HeaderEdit, Kind, Peer, Reply, Route, Spam, Verdict};
+use crate::verdict::{Direction, Disposition, HeaderEdit, Kind, Mode, Peer, Reply, Route, Spam, Verdict};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -25,6 +25,7 @@ struct Report<'a> {
     reasons: Vec<&'a str>,
     explanation: Vec<&'a str>,
     edits: Vec<Edit<'a>>,
+    mode: Mode,
 }
 
 #[derive(Serialize)]
@@ -58,6 +59,7 @@ fn reply(disposition: &Disposition) -> Option<String> {
 
 /// One JSON object, on one line.
 pub fn json(verdict: &Verdict, file: Option<&Path>) -> String {
+    let (mode, verdict) = (verdict.mode, verdict.decided());
     let report = Report {
         file: file.map(|file| file.display().to_string()),
         kind: verdict.kind,
@@ -71,15 +73,18 @@ pub fn json(verdict: &Verdict, file: Option<&Path>) -> String {
         reasons: verdict.reasons.iter().map(|reason| reason.name.as_ref()).collect(),
         explanation: verdict.reasons.iter().map(|reason| reason.text.as_str()).collect(),
         edits: verdict.edits.iter().map(Edit::from).collect(),
+        mode,
     };
     serde_json::to_string(&report).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
 }
 
 /// One line for people.
 pub fn line(file: &Path, verdict: &Verdict) -> String {
+    let monitored = if verdict.mode == Mode::Monitor { ", monitored" } else { "" };
+    let verdict = verdict.decided();
     let names: Vec<&str> = verdict.reasons.iter().map(|reason| reason.name.as_ref()).collect();
     format!(
-        "{}: {} ({}), {}, {}, spam {}",
+        "{}: {} ({}), {}, {}, spam {}{monitored}",
         file.display(),
         telemetry::decision(verdict),
         names.join(", "),
@@ -91,6 +96,8 @@ pub fn line(file: &Path, verdict: &Verdict) -> String {
 
 /// The whole decision for people.
 pub fn full(case: &Case, verdict: &Verdict) -> String {
+    let mode = verdict.mode;
+    let verdict = verdict.decided();
     let mut text = String::new();
     let mut row = |label: &str, value: &str| {
         // Writing to a string cannot fail.
@@ -112,6 +119,9 @@ pub fn full(case: &Case, verdict: &Verdict) -> String {
     row("direction", verdict.direction.name());
     row("kind", verdict.kind.name());
     row("spam", verdict.spam.name());
+    if mode == Mode::Monitor {
+        row("mode", "monitor - not, or not all of it, carried out: see mode, routing.mode, spam.mode");
+    }
     for edit in &verdict.edits {
         row(
             "edit",

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::telemetry::status::{Messages, Status};
+use crate::telemetry::status::{LockDownStatus, Messages, ScopeStatus, SourceStatus, Status};
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -27,8 +27,10 @@ pub fn page(status: &Status) -> String {
         page.line(&door.door, format!("{connections}, {}", door.sockets.join(" ")));
     }
     messages(&mut page, &status.messages);
-    let failures: BTreeMap<_, _> = status.errors.clone().into_iter().filter(|(_, count)| *count > 0).collect();
-    page.line("errors", if failures.is_empty() { "none".into() } else { styled(WARNING, &words(&failures)) });
+    for (name, counts) in [("errors", &status.errors), ("limits reached", &status.limits_reached)] {
+        let happened = counts.values().any(|count| *count > 0);
+        page.line(name, if happened { styled(WARNING, &words(counts)) } else { "none".into() });
+    }
     scopes(&mut page, status);
     lock_down(&mut page, status);
     page.text
@@ -103,21 +105,26 @@ fn scopes(page: &mut Page, status: &Status) {
     if status.scopes.is_empty() {
         return;
     }
-    let row = |scope: &crate::telemetry::status::ScopeStatus| {
-        let name = if scope.name.is_empty() { "default" } else { &scope.name };
-        let age = scope.refreshed.map(|refreshed| span(status.time.saturating_sub(refreshed)));
-        let held_back = scope.held_back.clone().unwrap_or_default();
-        vec![name.into(), scope.mode.clone(), scope.members.to_string(), age.unwrap_or_else(|| "-".into()), held_back]
+    let row = |scope: &ScopeStatus| {
+        let age = if scope.age_seconds > 0 { span(scope.age_seconds) } else { "-".into() };
+        let share = format!("{:.0} %", scope.share * 100.0);
+        let of_source = |source: &SourceStatus| {
+            let held_back = source.held_back.map(|members| format!("answer with {members} members held back"));
+            let state = source.problem.iter().cloned().chain(held_back).collect::<Vec<_>>().join("; ");
+            (!state.is_empty()).then(|| format!("{}: {state}", source.name))
+        };
+        let state: Vec<String> = scope.sources.iter().filter_map(of_source).collect();
+        vec![scope.name.clone(), scope.mode.clone(), share, scope.members.to_string(), age, state.join("; ")]
     };
     let rows = status.scopes.iter().map(row).collect();
-    page.table(&["scope", "mode", "members", "age", "held back"], &[2, 3], rows);
+    page.table(&["scope", "mode", "share", "members", "age", "trouble"], &[2, 3, 4], rows);
 }
 
 fn lock_down(page: &mut Page, status: &Status) {
     if status.lock_down.is_empty() {
         return;
     }
-    let row = |domain: &crate::telemetry::status::LockDownStatus| {
+    let row = |domain: &LockDownStatus| {
         let state = match (domain.enforced, domain.stepped_back) {
             (true, _) => "enforced",
             (false, true) => "stepped back",
