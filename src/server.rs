@@ -6,6 +6,7 @@
 mod accept;
 mod exporter;
 mod listen;
+mod policy;
 mod worker;
 
 use std::future::Future;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 pub use listen::{ListenError, Listener, Sockets, bind};
+pub use policy::{PolicyService, serve as serve_policy};
 
 use crate::config;
 use crate::milter::{CurrentSite, Judge, UnderWay};
@@ -57,10 +59,7 @@ pub async fn run(
     for listener in sockets.milter {
         let (listener, file) = accept::prepare(listener)?;
         files.extend(file);
-        let handles = handles.clone();
-        let give = move |stream, permit| accept::give(&handles, stream, permit);
-        let report = telemetry::connection_limit_reached;
-        accepting.spawn(accept::accept_for_ever(listener, connections.clone(), give, report));
+        accepting.spawn(accept::accept_for_ever(listener, connections.clone(), handles.clone()));
     }
     tokio::select! {
         () = shutdown => {}

@@ -9,7 +9,9 @@
 pub mod http;
 mod json;
 mod ledger;
+mod lock_down;
 pub mod metrics;
+mod policy;
 mod rates;
 pub mod status;
 mod tally;
@@ -30,12 +32,18 @@ use json::JsonLines;
 pub use ledger::{CannotAccept, Connected, Door};
 use ledger::{LEDGER, Stage};
 pub use rates::SAMPLE_EVERY;
-use status::{LockDownStatus, ScopeStatus};
+use status::ScopeStatus;
 
 use crate::case::{Client, Envelope, Limit};
 use crate::config::{Log, LogFormat};
 use crate::judge::{Modes, Site};
 use crate::verdict::{Direction, Disposition, Mode, Route, Verdict};
+
+pub use lock_down::{
+    lock_down_entered, lock_down_left, lock_down_waits, lock_down_watched, mx_look_up_failed, mx_state_not_read,
+    mx_state_not_saved, recipient_locked,
+};
+pub use policy::{policy_answered, policy_limit_reached, policy_malformed};
 
 /// Starts the log on standard error or in the systemd journal.
 ///
@@ -199,16 +207,6 @@ pub fn connected(door: Door) -> Connected {
 /// All scopes are as this says.
 pub fn scopes(scopes: Vec<ScopeStatus>) {
     LEDGER.scopes(scopes);
-}
-
-/// The lock-down of a domain is as this says.
-pub fn lock_down(domain: LockDownStatus) {
-    LEDGER.lock_down(domain);
-}
-
-/// Of these domains the lock-down is watched, and of no others.
-pub fn only_locked_down(watched: impl Fn(&str) -> bool) {
-    LEDGER.only_locked_down(watched);
 }
 
 /// To be called every [`SAMPLE_EVERY`], so that rates are known and the times of judgements take no memory.

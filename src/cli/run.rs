@@ -1,5 +1,7 @@
 //! `conbool-milter run`: the daemon.
 
+mod mx_watch;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,6 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::mx_watch::MxWatch;
 use crate::config::Config;
 use crate::judge;
 use crate::milter::CurrentSite;
@@ -20,7 +23,7 @@ use crate::telemetry;
 pub fn run(path: &Path) -> Result<(), String> {
     let (config, site) = super::load(path)?;
     telemetry::start(&config.log).map_err(|error| format!("log.format: the journal cannot be reached: {error}"))?;
-    allow_descriptors(config.milter.max_connections);
+    allow_descriptors(config.milter.max_connections + config.policy.max_connections);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -30,10 +33,14 @@ pub fn run(path: &Path) -> Result<(), String> {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
-        let sockets = Sockets::open(&config).map_err(|error| error.to_string())?;
+        let mut sockets = Sockets::open(&config).map_err(|error| error.to_string())?;
         let names = sockets.names();
         telemetry::loaded(path, &site);
+        let (site, watch) = mx_watch::prepare(&config, site, None);
         let current = Arc::new(CurrentSite::from_pointee(site));
+        let policy =
+            server::serve_policy(std::mem::take(&mut sockets.policy), &config.policy, &current).map_err(failed)?;
+        let mut watch = watch.map(|watch| mx_watch::start(watch, current.clone()));
         let shutdown = async {
             telemetry::started(&names);
             notify(&[NotifyState::Ready]);
@@ -41,13 +48,15 @@ pub fn run(path: &Path) -> Result<(), String> {
                 tokio::select! {
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
-                    _ = hang_up.recv() => reload(path, &config, &current).await,
+                    _ = hang_up.recv() => reload(path, &config, &current, &mut watch).await,
                 }
             }
             notify(&[NotifyState::Stopping]);
         };
         let served = server::run(sockets, &config.milter, current.clone(), judge::judge, shutdown).await;
         served.map_err(|error| format!("cannot go on: {error}"))?;
+        // Only now: SMTP sessions that went on until here may have asked it.
+        policy.stop().await;
         telemetry::stopped();
         Ok(())
     })
@@ -56,7 +65,7 @@ pub fn run(path: &Path) -> Result<(), String> {
 /// Loads and checks everything, and then swaps it in; if anything is wrong, all stays as it was.
 ///
 /// `started` is the configuration that the daemon started with.
-async fn reload(path: &Path, started: &Config, current: &CurrentSite) {
+async fn reload(path: &Path, started: &Config, current: &Arc<CurrentSite>, watch: &mut Option<MxWatch>) {
     let mut states = vec![NotifyState::Reloading];
     states.extend(NotifyState::monotonic_usec_now().ok());
     notify(&states);
@@ -65,7 +74,10 @@ async fn reload(path: &Path, started: &Config, current: &CurrentSite) {
     match loaded.unwrap_or_else(|_| Err("loading it ended in an internal error".into())) {
         Ok((config, site)) => {
             telemetry::loaded(path, &site);
+            // Nothing runs between here and the end of this block, so that no answer of the old watch is lost.
+            let (site, next) = mx_watch::prepare(&config, site, watch.as_ref());
             current.store(Arc::new(site));
+            *watch = next.map(|next| mx_watch::start(next, current.clone()));
             telemetry::reloaded(&started.differences_that_need_a_restart(&config));
         }
         Err(mistakes) => telemetry::reload_failed(&mistakes),

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 use super::Listener;
-use super::accept;
+use super::accept::{self, Acceptor};
 use super::listen::SocketFile;
 use super::worker::{Accepted, Handle};
 use crate::telemetry::{self, Door, http, metrics};
@@ -61,16 +61,7 @@ pub fn start(listeners: Vec<Listener>, workers: Arc<[Handle]>) -> io::Result<Opt
             let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
             let mut tasks = JoinSet::new();
             for acceptor in acceptors {
-                let workers = workers.clone();
-                let serve = move |stream, permit| {
-                    let workers = workers.clone();
-                    tokio::spawn(async move {
-                        let _open = (permit, telemetry::connected(Door::Telemetry));
-                        serve(stream, &workers).await;
-                    });
-                    true
-                };
-                tasks.spawn(accept::accept_for_ever(acceptor, connections.clone(), serve, |_| ()));
+                tasks.spawn(accept_for_ever(acceptor, connections.clone(), workers.clone()));
             }
             tasks.spawn(keep_up());
             // An error means that the owner is gone, which is what is waited for.
@@ -78,6 +69,18 @@ pub fn start(listeners: Vec<Listener>, workers: Arc<[Handle]>) -> io::Result<Opt
         });
     })?;
     Ok(Some(Exporter { _stop: stop, _sockets: sockets }))
+}
+
+async fn accept_for_ever(listener: Acceptor, connections: Arc<Semaphore>, workers: Arc<[Handle]>) {
+    loop {
+        let accepted = listener.accept().await;
+        let Ok(permit) = connections.clone().try_acquire_owned() else { continue };
+        let workers = workers.clone();
+        tokio::spawn(async move {
+            let _open = (permit, telemetry::connected(Door::Telemetry));
+            serve(accepted, &workers).await;
+        });
+    }
 }
 
 async fn keep_up() {

@@ -21,13 +21,28 @@ pub enum Stage {
     Reply,
     /// Loading the configuration anew.
     Reload,
+    /// Reading policy requests.
+    Policy,
+    /// Looking up MX hosts.
+    MxLookUp,
+    /// Reading and writing what is known, in the state directory.
+    State,
     /// A defect of the program.
     Panic,
 }
 
 impl Stage {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Accept, Self::Negotiate, Self::Reply, Self::Reload, Self::Panic];
+    pub const ALL: [Self; 8] = [
+        Self::Accept,
+        Self::Negotiate,
+        Self::Reply,
+        Self::Reload,
+        Self::Policy,
+        Self::MxLookUp,
+        Self::State,
+        Self::Panic,
+    ];
 
     /// Stable name, for the label.
     pub fn name(self) -> &'static str {
@@ -36,6 +51,9 @@ impl Stage {
             Self::Negotiate => "negotiate",
             Self::Reply => "reply",
             Self::Reload => "reload",
+            Self::Policy => "policy",
+            Self::MxLookUp => "mx-look-up",
+            Self::State => "state",
             Self::Panic => "panic",
         }
     }
@@ -67,7 +85,8 @@ impl Door {
 }
 
 /// What has a limit.
-pub const LIMITS: [&str; 6] = ["connections", "header", "idle", "memory", "messages", "recipients"];
+pub const LIMITS: [&str; 7] =
+    ["connections", "header", "idle", "memory", "messages", "policy-connections", "recipients"];
 
 const PEERS: [Peer; 3] = [Peer::Relay, Peer::Internal, Peer::World];
 
@@ -203,14 +222,25 @@ impl Ledger {
         lock(&self.state).scopes = (Instant::now(), scopes);
     }
 
-    /// How the lock-down of a domain is now.
-    pub fn lock_down(&self, domain: LockDownStatus) {
-        lock(&self.state).lock_down.insert(domain.domain.clone(), domain);
+    /// How the lock-down of a domain is now; `stepped_back`: `None` if that is as it was.
+    pub fn lock_down(&self, domain: &str, enforced: bool, stepped_back: Option<bool>, why: &str) {
+        let mut state = lock(&self.state);
+        let status = state.lock_down.entry(domain.to_owned()).or_default();
+        *status = LockDownStatus {
+            domain: domain.to_owned(),
+            enforced,
+            stepped_back: stepped_back.unwrap_or(status.stepped_back),
+            why: why.to_owned(),
+        };
     }
 
-    /// Of these domains the lock-down is watched, and of no others.
-    pub fn only_locked_down(&self, watched: impl Fn(&str) -> bool) {
-        lock(&self.state).lock_down.retain(|domain, _| watched(domain));
+    /// The lock-down of these domains is watched, each with whether it is enforced and why, and of no others.
+    pub fn lock_down_watched<'a>(&self, domains: impl IntoIterator<Item = (&'a str, bool, &'a str)>) {
+        let before = std::mem::take(&mut lock(&self.state).lock_down);
+        for (domain, enforced, why) in domains {
+            let stepped_back = before.get(domain).is_some_and(|before| before.stepped_back && !enforced);
+            self.lock_down(domain, enforced, Some(stepped_back), why);
+        }
     }
 
     /// Counts a connection for as long as the value lives.

@@ -124,6 +124,19 @@ const LOCK_DOWN_STEPPED_BACK: Metric = metric(
     "1 if the lock-down of the domain was enforced and is not any more, since its MX changed; 0 if not.",
 );
 
+const LOCK_DOWN: Metric = metric(
+    "conbool_milter_lock_down_total",
+    Kind::Counter,
+    &["mode", "door"],
+    "Recipients that lock-down kept a stranger from, or would keep (mode monitor), by door.",
+);
+const POLICY_REQUESTS: Metric = metric(
+    "conbool_milter_policy_requests_total",
+    Kind::Counter,
+    &["action", "reason"],
+    "Policy requests answered, by action and reason.",
+);
+
 /// All metrics but those of the process, which have the names that Prometheus gives them.
 pub const METRICS: &[Metric] = &[
     MESSAGES,
@@ -143,6 +156,8 @@ pub const METRICS: &[Metric] = &[
     SCOPE_HELD_BACK,
     LOCK_DOWN_ENFORCED,
     LOCK_DOWN_STEPPED_BACK,
+    LOCK_DOWN,
+    POLICY_REQUESTS,
 ];
 
 /// Upper bounds of the histogram, in seconds: from a glance at the header to a script at its limit.

@@ -14,14 +14,14 @@ use conbool_milter::server::{self, Sockets};
 use conbool_milter::site;
 use conbool_milter::verdict::Verdict;
 
-use crate::SOCKET;
 use crate::http::{connect, exchange, get, get_from, socket};
-use crate::milter_client::daemon::Daemon;
 use crate::milter_client::{Client, commands};
+use crate::running::Daemon;
+use crate::{SOCKET, client};
 
 #[test]
 fn a_daemon_that_takes_mail_is_alive_and_ready() {
-    let daemon = Daemon::start("ready", SOCKET);
+    let daemon = Daemon::start_with("ready", SOCKET);
     for (path, code, body) in [("/healthz", 200, "ok\n"), ("/readyz", 200, "ready\n")] {
         let answer = get(&daemon, path);
         assert_eq!((answer.code, answer.body.as_str()), (code, body));
@@ -35,8 +35,8 @@ fn a_daemon_that_takes_mail_is_alive_and_ready() {
 
 #[test]
 fn a_daemon_that_drains_is_alive_but_not_ready() {
-    let daemon = Daemon::start("drains", SOCKET);
-    let mut client = daemon.client();
+    let daemon = Daemon::start_with("drains", SOCKET);
+    let mut client = client(&daemon);
     client.message("alice@customer.test", &[]);
     daemon.signal("TERM");
     daemon.wait_for_log("waiting for running sessions", 1);
@@ -53,8 +53,8 @@ fn a_daemon_that_drains_is_alive_but_not_ready() {
 
 #[test]
 fn bad_requests_harm_nobody() {
-    let daemon = Daemon::start("bad-requests", SOCKET);
-    let mut client = daemon.client();
+    let daemon = Daemon::start_with("bad-requests", SOCKET);
+    let mut client = client(&daemon);
     let long_field = format!("GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
     let many_fields = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(100_000));
     let endless_line = "GET /".to_string() + &"x".repeat(1 << 20);
@@ -83,13 +83,13 @@ fn bad_requests_harm_nobody() {
 
 #[test]
 fn clients_that_say_nothing_are_sent_away() {
-    let daemon = Daemon::start("silent", SOCKET);
+    let daemon = Daemon::start_with("silent", SOCKET);
     // More than are served at a time, some of which have begun to speak.
     let mut silent: Vec<_> = (0..20).map(|_| connect(&socket(&daemon))).collect();
     for stream in silent.iter_mut().step_by(2) {
         stream.write_all(b"GET /met").unwrap();
     }
-    let mut client = daemon.client();
+    let mut client = client(&daemon);
     assert!(commands(&client.message("alice@customer.test", &[])).ends_with('c'));
     // There is room again when they have been sent away.
     let begin = Instant::now();
@@ -105,7 +105,7 @@ fn clients_that_say_nothing_are_sent_away() {
 
 #[test]
 fn the_socket_has_the_mode_that_is_set() {
-    let daemon = Daemon::start("mode", &format!("{SOCKET}socket_mode = \"0600\"\n"));
+    let daemon = Daemon::start_with("mode", &format!("{SOCKET}socket_mode = \"0600\"\n"));
     let mode = |name: &str| std::fs::metadata(daemon.folder.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("telemetry.sock"), mode("milter.sock")), (0o600, 0o660));
 }

@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use conbool_milter::telemetry::metrics::{Kind, METRICS, Metric};
 
 use crate::http::get;
-use crate::milter_client::daemon::Daemon;
-use crate::{SOCKET, busy};
+use crate::running::Daemon;
+use crate::{SOCKET, busy, client};
 
 /// Metrics of parts that the daemon of these tests does not use: names and labels are checked all the same.
-const OTHER_PARTS: &[&str] = &["conbool_milter_scope_", "conbool_milter_lock_down_"];
+const OTHER_PARTS: &[&str] = &["conbool_milter_scope_", "conbool_milter_lock_down_", "conbool_milter_policy_"];
 
 /// The metrics that a daemon exposes, each with its labels.
 pub fn exposed(text: &str) -> BTreeMap<String, BTreeSet<String>> {
@@ -105,8 +105,8 @@ fn a_sender_cannot_make_up_label_values() {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("site.sieve"), script).unwrap();
     let more = format!("[rules]\nsite_script = \"{}/site.sieve\"\n{SOCKET}", folder.display());
-    let daemon = Daemon::start("labels", &more);
-    let mut client = daemon.client();
+    let daemon = Daemon::start_with("labels", &more);
+    let mut client = client(&daemon);
     for number in 0..50 {
         client.message("alice@customer.test", &[("Subject", &format!("made-up-{number}"))]);
     }
@@ -121,7 +121,7 @@ fn a_sender_cannot_make_up_label_values() {
 
 #[test]
 fn a_failed_reload_shows_until_one_succeeds() {
-    let daemon = Daemon::start("reload", SOCKET);
+    let daemon = Daemon::start_with("reload", SOCKET);
     let success = || get(&daemon, "/metrics").body.contains("conbool_milter_config_reload_success 1\n");
     assert!(success());
     daemon.configure("customer.test", &format!("{SOCKET}unknown = 1\n"));

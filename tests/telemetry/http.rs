@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::milter_client::daemon::Daemon;
+use crate::running::Daemon;
 
 /// An answer.
 #[derive(Debug, PartialEq)]

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use conbool_milter::telemetry::status::Status;
 
 use crate::http::get;
-use crate::milter_client::daemon::Daemon;
+use crate::running::Daemon;
 use crate::{SOCKET, busy};
 
 fn command(daemon: &Daemon, arguments: &[&str]) -> Command {
@@ -58,7 +58,7 @@ fn json_is_what_the_daemon_serves() {
 
 #[test]
 fn a_failed_reload_is_shown_although_the_configuration_is_wrong() {
-    let daemon = Daemon::start("status-reload", SOCKET);
+    let daemon = Daemon::start_with("status-reload", SOCKET);
     daemon.configure("customer.test", &format!("{SOCKET}unknown = 1\nodd = 1\n"));
     daemon.signal("HUP");
     daemon.wait_for_log("configuration not reloaded", 2);
@@ -107,7 +107,7 @@ fn on_a_terminal_watching_repaints_with_colours_and_outlives_a_restart() {
 
 #[test]
 fn a_daemon_that_does_not_run_is_told() {
-    let daemon = Daemon::start("ended", SOCKET);
+    let daemon = Daemon::start_with("ended", SOCKET);
     daemon.signal("TERM");
     daemon.wait_for_log("\"stopped\"", 1);
     let (code, output, errors) = status(&daemon, &[]);
@@ -117,7 +117,7 @@ fn a_daemon_that_does_not_run_is_told() {
 
 #[test]
 fn a_configuration_without_telemetry_is_told() {
-    let daemon = Daemon::start("unset", "");
+    let daemon = Daemon::start_with("unset", "");
     let (code, _, errors) = status(&daemon, &[]);
     assert_eq!(code, Some(1));
     assert!(errors.contains("m.toml: telemetry.socket is not set"), "{errors}");
@@ -125,8 +125,8 @@ fn a_configuration_without_telemetry_is_told() {
 
 #[test]
 fn something_else_that_listens_there_is_told() {
-    let daemon = Daemon::start("else", "[telemetry]\nsocket = \"unix:FOLDER/telemetry.sock\"\n");
-    daemon.configure("customer.test", "[telemetry]\nsocket = \"unix:FOLDER/milter.sock.other\"\n");
+    let daemon = Daemon::start_with("else", "[telemetry]\nsocket = \"unix:@folder@/telemetry.sock\"\n");
+    daemon.configure("customer.test", "[telemetry]\nsocket = \"unix:@folder@/milter.sock.other\"\n");
     let other = std::os::unix::net::UnixListener::bind(daemon.folder.join("milter.sock.other")).unwrap();
     let answering = std::thread::spawn(move || {
         use std::io::Write;

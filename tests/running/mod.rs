@@ -1,22 +1,28 @@
-//! The built program as a daemon whose configuration can be rewritten.
+//! The built program in a process of its own, with a configuration that can be rewritten.
+
+// Every test program uses some of it.
+#![allow(dead_code)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::Client;
-
-/// A running daemon for `customer.test`, internal clients in 10.0.0.0/8; it is killed when dropped.
+/// The built program with a configuration that can be rewritten.
 pub struct Daemon {
-    /// Of its own: holds `m.toml`, `milter.sock` and `log`.
+    /// Its configuration, log and sockets.
     pub folder: PathBuf,
     process: Child,
 }
 
 impl Daemon {
-    /// Starts it with `more` at the end of the configuration, in which `FOLDER` stands for its folder.
-    pub fn start(name: &str, more: &str) -> Self {
+    /// Starts the daemon with a socket `milter.sock` in its folder, and waits until it is ready.
+    pub fn start(name: &str) -> Self {
+        Self::start_with(name, "")
+    }
+
+    /// Starts the daemon with these additional lines in its configuration; `@folder@` stands for its folder.
+    pub fn start_with(name: &str, more: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("conbool-milter-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("m.toml"), configuration(&folder, "customer.test", more)).unwrap();
@@ -32,7 +38,7 @@ impl Daemon {
         daemon
     }
 
-    /// Writes another configuration, which it does not read before it is told to.
+    /// Writes the configuration anew.
     pub fn configure(&self, domain: &str, more: &str) {
         // In one step, as an editor should: the daemon must not read half a file.
         let new = self.folder.join("m.toml.new");
@@ -40,10 +46,20 @@ impl Daemon {
         fs::rename(new, self.folder.join("m.toml")).unwrap();
     }
 
-    /// Sends a signal such as `HUP` or `TERM`.
+    /// Has it read the configuration.
+    pub fn reload(&self) {
+        self.signal("HUP");
+    }
+
+    /// Sends a signal such as `TERM`.
     pub fn signal(&self, name: &str) {
         let done = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status().unwrap();
         assert!(done.success());
+    }
+
+    /// Waits for its end; true if it ended well.
+    pub fn wait(&mut self) -> bool {
+        self.process.wait().unwrap().success()
     }
 
     /// Everything logged so far.
@@ -51,18 +67,13 @@ impl Daemon {
         fs::read_to_string(self.folder.join("log")).unwrap()
     }
 
-    /// Waits until the log has `text` so often.
+    /// Waits until this text has been logged so many times.
     pub fn wait_for_log(&self, text: &str, times: usize) {
         let begin = Instant::now();
         while self.log().matches(text).count() < times {
             assert!(begin.elapsed() < Duration::from_secs(30), "{text} is not in the log:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
-    }
-
-    /// A connection of a mail server, ready for messages from an internal client.
-    pub fn client(&self) -> Client {
-        Client::connect(&self.folder.join("milter.sock")).ready()
     }
 }
 
@@ -74,11 +85,11 @@ impl Drop for Daemon {
     }
 }
 
-fn configuration(folder: &Path, domain: &str, more: &str) -> String {
-    let folder = folder.display().to_string();
-    let more = more.replace("FOLDER", &folder);
+/// The least configuration, for one hosted domain.
+pub fn configuration(folder: &Path, domain: &str, more: &str) -> String {
     format!(
         "provider = \"conbool\"\ndomains = [\"{domain}\"]\nrelay_networks = [\"192.0.2.0/24\"]\n\
-         internal_networks = [\"10.0.0.0/8\"]\nsocket = \"unix:{folder}/milter.sock\"\n{more}"
+         internal_networks = [\"10.0.0.0/8\"]\nsocket = \"unix:@folder@/milter.sock\"\n{more}"
     )
+    .replace("@folder@", &folder.to_string_lossy())
 }
