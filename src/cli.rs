@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod run;
 mod setup;
+mod status;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Generate the mail server's configuration
     Setup(setup::Arguments),
+    /// Show the state of the running daemon
+    Status(status::Arguments),
 }
 
 /// Runs the command line; returns the process's exit code: 0 success, 1 failure, 2 wrong usage.
@@ -46,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(&arguments.config),
         Command::Explain(explain) => explain::run(&arguments.config, &explain),
         Command::Setup(setup) => setup::run(&arguments.config, &setup),
+        Command::Status(status) => status::run(&arguments.config, &status),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
