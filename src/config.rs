@@ -3,6 +3,7 @@
 mod error;
 mod files;
 mod keys;
+mod ldap;
 mod limits;
 mod lock_down;
 mod notation;
@@ -24,8 +25,9 @@ use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::files::reason;
+pub use self::ldap::{Ldap, LdapServer, Membership, Plaintext};
 pub use self::lock_down::LockDown;
-pub use self::notation::{mx_host, sender};
+pub use self::notation::{entry_name, mx_host, sender};
 pub use self::policy::Policy;
 pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes};
 pub use self::telemetry::Telemetry;
@@ -71,6 +73,8 @@ pub struct Config {
     pub direct: Direct,
     /// Section `[loops]`.
     pub loops: Loops,
+    /// Section `[ldap]`; `None` without one.
+    pub ldap: Option<Ldap>,
     /// Section `[limits]`.
     pub limits: Limits,
     /// Section `[log]`.
