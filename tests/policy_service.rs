@@ -52,13 +52,15 @@ impl Client {
 fn a_connection_serves_many_requests_by_the_configuration_of_the_moment() {
     let daemon = Daemon::start_with("policy-many", POLICY);
     let mut client = Client::connect(&daemon);
-    for _ in 0..1_000 {
-        client.send("198.51.100.1", "", "x@remote.test", "alice@customer.test");
-        client.send("192.0.2.1", "TLSv1.3", "alice@customer.test", "carol@remote.test");
-    }
-    for _ in 0..1_000 {
-        assert!(client.receive().starts_with("action=550 5.7.1 Mail for customer.test"));
-        assert_eq!(client.receive(), "action=OK");
+    for _ in 0..100 {
+        for _ in 0..10 {
+            client.send("198.51.100.1", "", "x@remote.test", "alice@customer.test");
+            client.send("192.0.2.1", "TLSv1.3", "alice@customer.test", "carol@remote.test");
+        }
+        for _ in 0..10 {
+            assert!(client.receive().starts_with("action=550 5.7.1 Mail for customer.test"));
+            assert_eq!(client.receive(), "action=OK");
+        }
     }
     daemon.configure("other.test", POLICY);
     daemon.reload();
