@@ -30,7 +30,7 @@ fn site() -> Site {
 fn with_script(text: &str) -> Site {
     let script = Script { file: "site.sieve".into(), text: text.into() };
     let lists = [("scope".to_string(), AddressSet::Domains(["customer.test".to_string()].into()))];
-    Site { rules: Rules::compile(&[script], lists.into()).expect("a good script"), ..site() }
+    Site { rules: Rules::compile(&[script], lists.into()).expect("a good script").into(), ..site() }
 }
 
 fn case(client: &str, sender: &str) -> Case {
