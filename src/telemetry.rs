@@ -25,8 +25,8 @@ use crate::config::{Log, LogFormat};
 use crate::verdict::{Direction, Disposition, Route, Verdict};
 
 pub use lock_down::{
-    lock_down_entered, lock_down_left, lock_down_waits, mx_look_up_failed, mx_state_not_read, mx_state_not_saved,
-    recipient_locked,
+    lock_down_enforced, lock_down_entered, lock_down_left, lock_down_waits, mx_look_up_failed, mx_state_not_read,
+    mx_state_not_saved, recipient_locked,
 };
 pub use policy::{policy_answered, policy_limit_reached, policy_malformed};
 

@@ -72,7 +72,7 @@ async fn reload(path: &Path, started: &Config, current: &Arc<CurrentSite>, watch
     match loaded.unwrap_or_else(|_| Err("loading it ended in an internal error".into())) {
         Ok((config, site)) => {
             // Nothing runs between here and the end of this block, so that no answer of the old watch is lost.
-            let (site, next) = mx_watch::prepare(&config, site, watch.as_ref());
+            let (site, next) = mx_watch::prepare(&config, site, watch.take());
             current.store(Arc::new(site));
             *watch = next.map(|next| mx_watch::start(next, current.clone()));
             telemetry::reloaded(&started.differences_that_need_a_restart(&config));

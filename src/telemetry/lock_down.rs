@@ -38,21 +38,26 @@ pub fn recipient_locked(
     }
 }
 
+/// Whether lock-down in mode `auto` is enforced for a domain.
+pub fn lock_down_enforced(domain: &str, enforced: bool) {
+    let value = if enforced { 1.0 } else { 0.0 };
+    metrics::gauge!("conbool_milter_lock_down_enforced", "domain" => domain.to_owned()).set(value);
+}
+
 /// Lock-down is enforced for a domain from now on.
 pub fn lock_down_entered(domain: &str, why: &str) {
-    metrics::gauge!("conbool_milter_lock_down_enforced", "domain" => domain.to_owned()).set(1.0);
+    lock_down_enforced(domain, true);
     info!(domain, why, "lock-down is enforced from now on");
 }
 
 /// Lock-down is not enforced for a domain any more.
 pub fn lock_down_left(domain: &str, why: &str) {
-    metrics::gauge!("conbool_milter_lock_down_enforced", "domain" => domain.to_owned()).set(0.0);
+    lock_down_enforced(domain, false);
     warn!(domain, why, "lock-down is not enforced any more; mail that goes past the relay is taken");
 }
 
 /// Lock-down in mode `auto` is not enforced for a domain, for a new reason.
 pub fn lock_down_waits(domain: &str, why: &str) {
-    metrics::gauge!("conbool_milter_lock_down_enforced", "domain" => domain.to_owned()).set(0.0);
     info!(domain, why, "lock-down is not enforced yet");
 }
 
