@@ -3,10 +3,12 @@
 mod error;
 mod files;
 mod keys;
+mod limits;
 mod lock_down;
 mod notation;
 mod policy;
 mod reader;
+mod scope;
 mod suggest;
 mod syntax;
 mod telemetry;
@@ -20,11 +22,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
+pub use self::files::reason;
 pub use self::lock_down::LockDown;
-pub use self::notation::mx_host;
+pub use self::notation::{mx_host, sender};
 pub use self::policy::Policy;
+pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes};
 pub use self::telemetry::Telemetry;
-use crate::judge::LoopAction;
+use crate::case::Limits;
+use crate::judge::{LoopAction, Modes};
 use crate::kind;
 
 /// Where the configuration is looked for when `--config` is not given.
@@ -33,7 +38,7 @@ pub const DEFAULT_PATH: &str = "/etc/conbool-milter/conbool-milter.toml";
 /// The site's own script, if `rules.site_script` does not name another.
 pub const DEFAULT_SITE_SCRIPT: &str = "/etc/conbool-milter/site.sieve";
 
-/// Where the daemon keeps what it has to remember, if `state_directory` does not say otherwise.
+/// Where the daemon keeps its state, if `state_directory` does not name another.
 pub const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/conbool-milter";
 
 /// The whole configuration, checked and with every default filled in.
@@ -45,14 +50,16 @@ pub struct Config {
     pub domains: Vec<String>,
     /// `internal_networks`: clients whose mail is the site's own. This host is always internal.
     pub internal_networks: Vec<IpNet>,
+    /// `mode`, `routing.mode`, `spam.mode`: what is carried out, and what is only watched; all of it by default.
+    pub modes: Modes,
     /// `relay_networks` and section `[relay]`.
     pub relay: Relay,
     /// `socket` and section `[milter]`.
     pub milter: Milter,
-    /// `state_directory`: where the daemon keeps what it has to remember; an absolute path.
+    /// `state_directory`: where the daemon keeps what it must find again after a restart.
     pub state_directory: PathBuf,
-    /// Section `[scope]`.
-    pub scope: Scope,
+    /// Section `[scope]` and sections `[scope.NAME]`.
+    pub scope: Scopes,
     /// Section `[lock_down]`.
     pub lock_down: LockDown,
     /// Section `[kind]`.
@@ -63,6 +70,8 @@ pub struct Config {
     pub direct: Direct,
     /// Section `[loops]`.
     pub loops: Loops,
+    /// Section `[limits]`.
+    pub limits: Limits,
     /// Section `[log]`.
     pub log: Log,
     /// Section `[policy]`.
@@ -180,27 +189,6 @@ pub enum Socket {
     Unix(PathBuf),
     /// `inet:host:port`, `inet:port@host`, `inet6:…`; the host is an address.
     Inet(IpAddr, u16),
-}
-
-/// Which senders' mail belongs on the relay.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Scope {
-    /// `scope.mode`: `"all"` hosted senders (default), or the `"list"`.
-    pub mode: ScopeMode,
-    /// `scope.senders`: addresses and `@domain` entries, lower case, domain in A-label form, all of hosted domains;
-    /// needed by mode `list`, refused with mode `all`.
-    pub senders: Vec<String>,
-    /// `scope.match`: `"header-or-envelope"` (default: true) or `"envelope"` (false).
-    pub from_field: bool,
-}
-
-/// `scope.mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScopeMode {
-    /// All senders of hosted domains.
-    All,
-    /// Those that `senders` lists.
-    List,
 }
 
 /// The policy scripts.

@@ -5,6 +5,7 @@
 //! bypass.
 
 mod admission;
+mod modes;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,16 +13,19 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+pub use modes::Modes;
+
 use crate::address::Address;
-use crate::case::{Case, Limit};
+use crate::case::{Case, Limit, Limits};
 use crate::headers::{self, Markers};
 use crate::kind;
 use crate::lock_down::LockDown;
-use crate::rules::{Action, Effects, Facts, Rules};
-use crate::scope::{self, FromAddresses, Scope};
+use crate::rules::{Action, Effects, Facts, Lists, Rules};
+use crate::scope::{self, FromAddresses, Scope, ScopeSets};
 use crate::trust::{NotTheRelay, Trust};
 use crate::verdict::{
-    Direction, Disposition, HeaderEdit, Kind, Peer, ROUTE_FIELD, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam, Verdict,
+    Direction, Disposition, HeaderEdit, Kind, Mode, Peer, ROUTE_FIELD, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam,
+    Verdict,
 };
 
 pub use admission::{hands_back, locked, unproven_relay};
@@ -45,15 +49,44 @@ pub struct Site {
     pub lock_down: LockDown,
     /// The provider's marker fields.
     pub markers: Markers,
+    /// What messages may take.
+    pub limits: Limits,
+    /// What is carried out, and what is only watched.
+    pub modes: Modes,
     /// The compiled policy.
     pub rules: Arc<Rules>,
+    /// The lists that it uses.
+    pub lists: Arc<Lists>,
 }
 
 impl Site {
+    /// This site with other addresses in its scopes. The policy is not compiled again.
+    pub fn with_scopes(&self, scopes: &ScopeSets) -> Self {
+        let mut lists = Lists::clone(&self.lists);
+        lists.insert(SCOPE_LIST.into(), scopes.default.clone());
+        lists.extend(scopes.named.iter().map(|(name, members)| (named_scope_list(name), members.clone())));
+        Self {
+            scope: Scope { senders: scopes.default.clone(), ..self.scope.clone() },
+            lists: Arc::new(lists),
+            ..self.clone()
+        }
+    }
+
     /// This site, where lock-down in mode `auto` is enforced for these domains.
     pub fn with_locked(&self, locked: HashSet<String>) -> Self {
         Self { lock_down: LockDown { locked: Arc::new(locked), ..self.lock_down.clone() }, ..self.clone() }
     }
+}
+
+/// Name of the list of the default scope.
+pub const SCOPE_LIST: &str = "scope";
+
+/// Name of the list of all hosted domains.
+pub const HOSTED_DOMAINS_LIST: &str = "hosted-domains";
+
+/// Name of the list of a named scope.
+pub fn named_scope_list(scope: &str) -> String {
+    format!("{SCOPE_LIST}.{scope}")
 }
 
 /// What is done with a message that goes round between this host and the relay.
@@ -69,7 +102,16 @@ pub enum LoopAction {
 ///
 /// A panic on the way, which would be a defect, is a temporary failure of this message alone.
 pub fn judge(site: &Site, case: &Case) -> Verdict {
-    guarded(|| decide(site, case))
+    let enforced = guarded(|| decide(site, case, true));
+    if site.modes == Modes::ENFORCE {
+        return enforced;
+    }
+    let done = if site.modes.marks_spam() || site.modes.whole == Mode::Monitor {
+        enforced.clone()
+    } else {
+        guarded(|| decide(site, case, false))
+    };
+    site.modes.watch(done, enforced)
 }
 
 /// Runs a judgement and turns a panic in it into a temporary failure.
@@ -91,6 +133,8 @@ fn internal_error() -> Verdict {
         edits: Vec::new(),
         reasons: vec![reason("internal-error", "judging the message failed; this is a defect of the program".into())],
         forged: 0,
+        mode: Mode::Enforce,
+        would: None,
     }
 }
 
@@ -161,8 +205,9 @@ impl Sender {
 
     /// Where a table of the senders in scope sends mail with this envelope sender. One that is not ASCII has many
     /// spellings that are equal to us and need not be to the mail server.
-    fn table_route(&self, envelope_sender: &str) -> Option<Route> {
+    fn table_route(&self, scope: &Scope, envelope_sender: &str) -> Option<Route> {
         match (self.envelope_in_scope, envelope_sender.is_ascii()) {
+            _ if !scope.sender_table_is_exact => None,
             (true, true) => Some(Route::Relay),
             (true, false) => None,
             (false, _) => Some(Route::Direct),
@@ -197,7 +242,8 @@ fn direction(site: &Site, case: &Case, peer: Peer, sender: &Sender) -> Direction
     }
 }
 
-fn decide(site: &Site, case: &Case) -> Verdict {
+/// `mark_spam`: whether spam marks are set and removed.
+fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
     let trusted = site.trust.peer(&case.client);
     let peer = trusted.unwrap_or(Peer::World);
     let sender = Sender::of(site, case, peer);
@@ -219,7 +265,7 @@ fn decide(site: &Site, case: &Case) -> Verdict {
     let mut verdict = Verdict {
         disposition: Disposition::Continue,
         route: if facts.in_scope { Route::Relay } else { Route::Direct },
-        sender_table_route: sender.table_route(&case.envelope.sender),
+        sender_table_route: sender.table_route(&site.scope, &case.envelope.sender),
         spam: Spam::None,
         kind: facts.kind,
         direction,
@@ -228,6 +274,8 @@ fn decide(site: &Site, case: &Case) -> Verdict {
         edits: Vec::new(),
         reasons: Vec::new(),
         forged: facts.forged,
+        mode: Mode::Enforce,
+        would: None,
     };
     if let Some((refusal, why)) = refusal(case, trusted.err()) {
         verdict.disposition = refusal;
@@ -245,7 +293,7 @@ fn decide(site: &Site, case: &Case) -> Verdict {
         verdict.reasons.push(why);
         return verdict;
     }
-    let effects = match site.rules.run(&facts, case) {
+    let effects = match site.rules.run(&facts, case, &site.lists) {
         Ok(effects) => effects,
         Err(failure) => {
             let text = "Mail policy could not be evaluated; try again later".into();
@@ -255,14 +303,18 @@ fn decide(site: &Site, case: &Case) -> Verdict {
         }
     };
     route(&mut verdict, &effects, &facts, &sender);
-    mark_spam(&mut verdict, &effects, &facts);
+    if mark_spam {
+        verdict.spam = spam(&effects, &facts);
+    }
     let spam_flags = positions(case, |field| field.is(SPAM_FLAG_FIELD));
     also(&mut verdict.reasons, &facts, !spam_flags.is_empty());
     verdict.reasons.extend(lock_down);
     dispose(&mut verdict, &effects);
     if matches!(verdict.disposition, Disposition::Continue | Disposition::Quarantine(_)) {
         let mut removed = forged;
-        removed.extend(spam_flags);
+        if mark_spam {
+            removed.extend(spam_flags);
+        }
         if verdict.spam == Spam::Trusted {
             removed.extend(positions(case, |field| site.markers.is_spam_mark(field)));
         }
@@ -276,7 +328,7 @@ fn positions(case: &Case, chosen: impl Fn(&crate::case::Field<'_>) -> bool) -> H
     case.header.fields().enumerate().filter(|(_, field)| chosen(field)).map(|(position, _)| position).collect()
 }
 
-/// What makes a message refused whatever the rules would say.
+/// What makes a message refused for now whatever the rules would say.
 fn refusal(case: &Case, not_the_relay: Option<NotTheRelay>) -> Option<(Disposition, Reason)> {
     if let Some(proof) = not_the_relay {
         let (reply, why) = admission::not_the_relay(&case.client, proof);
@@ -284,11 +336,11 @@ fn refusal(case: &Case, not_the_relay: Option<NotTheRelay>) -> Option<(Dispositi
     }
     let (code, enhanced, text, name, why) = match case.exceeded? {
         Limit::Header => (
-            "552",
-            "5.3.4",
+            "452",
+            "4.3.4",
             "The message's header section is too large",
             "header-limit",
-            "the header section is larger than any mail program makes it",
+            "the header section is larger than limits.header_size, or has more than limits.header_fields",
         ),
         Limit::Recipients => (
             "452",
@@ -297,10 +349,23 @@ fn refusal(case: &Case, not_the_relay: Option<NotTheRelay>) -> Option<(Dispositi
             "recipient-limit",
             "the message has more recipients than are judged together",
         ),
+        Limit::Messages => (
+            "451",
+            "4.3.2",
+            "Too many messages at once; try again later",
+            "message-limit",
+            "as many messages as limits.messages were under way",
+        ),
+        Limit::Memory => (
+            "451",
+            "4.3.2",
+            "Too much mail at once; try again later",
+            "memory-limit",
+            "the messages under way held limits.message_memory",
+        ),
     };
     let reply = Reply { code, enhanced, text: text.into() };
-    let disposition = if code.starts_with('4') { Disposition::Tempfail(reply) } else { Disposition::Reject(reply) };
-    Some((disposition, reason(name, why.into())))
+    Some((Disposition::Tempfail(reply), reason(name, why.into())))
 }
 
 /// A guard against loops that needs no marker: counts how often the relay has handed in the message, this time included.
@@ -361,13 +426,13 @@ fn by_rule(name: &str, route: Route) -> Reason {
     reason(name, text)
 }
 
-fn mark_spam(verdict: &mut Verdict, effects: &Effects, facts: &Facts) {
-    verdict.spam = match effects.junk {
+fn spam(effects: &Effects, facts: &Facts) -> Spam {
+    match effects.junk {
         _ if facts.released => Spam::Trusted,
         Some(false) => Spam::Trusted,
         Some(true) => Spam::Flagged,
         None => Spam::None,
-    };
+    }
 }
 
 /// What else happened to the message.

@@ -30,6 +30,7 @@
 //! | `main.rs`, [`cli`] | arguments; one file a subcommand. `cli::explain` is the offline door |
 //! | [`server`] | composition root: sockets, accepting, worker threads, drain |
 //! | [`milter`], [`policyd`], [`mta`], [`site`] | the milter door; the door for Postfix's policy delegation; what each mail server needs to be told; loading a site |
+//! | [`sources`] | where the addresses of the scopes come from: list files, groups, snapshots |
 //! | [`dns`], [`telemetry`], [`provider`] | the watch over MX hosts; logs and metrics, one vocabulary; a provider is a folder |
 //! | [`config`] | TOML in, checked plain values out, every mistake at once |
 //! | [`judge`] | the one pipeline: `Case` in, `Verdict` out; no I/O, no clock |
@@ -70,6 +71,7 @@ pub mod rules;
 pub mod scope;
 pub mod server;
 pub mod site;
+pub mod sources;
 pub mod telemetry;
 pub mod trust;
 pub mod verdict;

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::address::{Address, normalize_domain};
+use crate::address::{Address, AddressSet, normalize_domain};
 use crate::verdict::Reply;
 
 /// The lock-down of a site.
@@ -39,26 +39,29 @@ pub enum Mode {
 
 /// Recipients that stay open to everybody: a local part opens it at every hosted domain, an address only itself, and
 /// `@domain` all of the domain.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OpenRecipients(HashSet<String>);
+#[derive(Debug, Clone, Default)]
+pub struct OpenRecipients {
+    local_parts: HashSet<String>,
+    addresses: AddressSet,
+}
 
 impl FromIterator<String> for OpenRecipients {
     /// Local parts in lower case, addresses in the form of [`Address::full`], and `@domain`.
     fn from_iter<T: IntoIterator<Item = String>>(recipients: T) -> Self {
-        Self(recipients.into_iter().collect())
+        let mut open = Self::default();
+        for recipient in recipients {
+            if !open.addresses.insert(&recipient) {
+                open.local_parts.insert(recipient);
+            }
+        }
+        open
     }
 }
 
 impl OpenRecipients {
     fn contains(&self, address: &Address) -> bool {
-        let listed = |full: &str| {
-            let local_part = full.rsplit_once('@').map_or(full, |(local_part, _)| local_part);
-            // A quoted local part can look like an address.
-            self.0.contains(full) || !local_part.contains('@') && self.0.contains(local_part)
-        };
-        let domain = || self.0.contains(&format!("@{}", address.domain()));
-        !self.0.is_empty()
-            && (listed(&address.full()) || domain() || address.without_extension().is_some_and(|plain| listed(&plain)))
+        let mut names = std::iter::once(address.local_part()).chain(address.user());
+        names.any(|name| self.local_parts.contains(name)) || self.addresses.contains(address)
     }
 }
 

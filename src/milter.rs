@@ -8,6 +8,7 @@ mod frames;
 mod render;
 mod session;
 mod stream;
+mod under_way;
 
 use std::ffi::CString;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::verdict::Verdict;
 
 pub use session::Session;
 pub use stream::{MilterStream, Socket};
+pub use under_way::UnderWay;
 
 /// The pipeline that the door hands cases to; [`judge::judge`] but for tests.
 pub type Judge = fn(&Site, &Case) -> Verdict;
@@ -58,7 +60,7 @@ const NO_MACRO: &str = "{conbool_none}";
 /// The callbacks for indymilter: one [`Session`] for each connection of the mail server.
 ///
 /// A message is judged by the site that is current when its MAIL command comes, to its end.
-pub fn callbacks(current: Arc<CurrentSite>, judge: Judge) -> Callbacks<Session> {
+pub fn callbacks(current: Arc<CurrentSite>, under_way: Arc<UnderWay>, judge: Judge) -> Callbacks<Session> {
     let at_negotiation = current.clone();
     Callbacks::new()
         .on_negotiate(move |context, actions, options| {
@@ -71,7 +73,7 @@ pub fn callbacks(current: Arc<CurrentSite>, judge: Judge) -> Callbacks<Session> 
         })
         .on_mail(move |context, arguments| {
             let Context { data, macros, .. } = context;
-            let status = data.get_or_insert_default().mail(current.load_full(), &arguments, macros);
+            let status = data.get_or_insert_default().mail(current.load_full(), &under_way, &arguments, macros);
             Box::pin(async move { status })
         })
         .on_rcpt(|context, arguments| {

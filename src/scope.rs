@@ -2,6 +2,9 @@
 
 mod from_field;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::address::{Address, AddressSet};
 use crate::case::HeaderSection;
 
@@ -9,9 +12,20 @@ use crate::case::HeaderSection;
 #[derive(Debug, Clone)]
 pub struct Scope {
     /// Who.
-    pub senders: AddressSet,
+    pub senders: Arc<AddressSet>,
     /// Whether the address of the From field counts beside the envelope sender.
     pub from_field: bool,
+    /// Whether the mail server's sender table, as `setup` makes it, has exactly these senders in it.
+    pub sender_table_is_exact: bool,
+}
+
+/// The addresses of every scope.
+#[derive(Debug, Clone, Default)]
+pub struct ScopeSets {
+    /// The default scope: whose mail belongs on the relay.
+    pub default: Arc<AddressSet>,
+    /// The named scopes, which are lists for the policy scripts.
+    pub named: BTreeMap<String, Arc<AddressSet>>,
 }
 
 /// Most addresses of From fields that are looked at; a message has one author, or a few.

@@ -20,7 +20,7 @@ use tracing_subscriber::prelude::*;
 
 use json::JsonLines;
 
-use crate::case::{Client, Envelope};
+use crate::case::{Client, Envelope, Limit};
 use crate::config::{Log, LogFormat};
 use crate::verdict::{Direction, Disposition, Route, Verdict};
 
@@ -112,13 +112,14 @@ pub fn decision(verdict: &Verdict) -> &'static str {
 
 /// One message was judged: its log line and its counters.
 pub fn message_judged(judged: &Judged<'_>) {
-    let verdict = judged.verdict;
+    let mode = judged.verdict.mode.name();
+    let verdict = judged.verdict.decided();
     let decision = decision(verdict);
     let reason = verdict.reasons.first().map(|reason| reason.name.clone()).unwrap_or_default();
     let direction = verdict.direction.name();
     metrics::counter!(
         "conbool_milter_messages_total",
-        "direction" => direction, "decision" => decision, "reason" => reason.clone(), "mode" => MODE
+        "direction" => direction, "decision" => decision, "reason" => reason.clone(), "mode" => mode
     )
     .increment(1);
     metrics::histogram!("conbool_milter_verdict_seconds").record(judged.elapsed.as_secs_f64());
@@ -144,16 +145,13 @@ pub fn message_judged(judged: &Judged<'_>) {
         kind = verdict.kind.name(),
         spam = verdict.spam.name(),
         forged = verdict.forged,
-        mode = MODE,
+        mode,
         tls = judged.client.tls_version.as_deref().map(cut).unwrap_or("none"),
         elapsed = judged.elapsed.as_secs_f64(),
         detail,
         "message"
     );
 }
-
-/// The only mode there is: what is decided is done.
-const MODE: &str = "enforce";
 
 /// The daemon is up.
 pub fn started(sockets: &[String]) {
@@ -208,16 +206,36 @@ pub fn verdict_not_carried_out(queue_id: &str, failure: &dyn std::error::Error) 
     error!(queue_id = cut(queue_id), error = %failure, "verdict not carried out; the message is refused for now");
 }
 
+/// A message went past a limit and is refused for now; its own log line says which.
+pub fn limit_reached(limit: Limit) {
+    let name = match limit {
+        Limit::Header => "header",
+        Limit::Recipients => "recipients",
+        Limit::Messages => "messages",
+        Limit::Memory => "memory",
+    };
+    metrics::counter!("conbool_milter_limit_reached_total", "limit" => name).increment(1);
+}
+
+/// A connection was silent for longer than milter.idle_timeout and is closed.
+pub fn idle_connection_closed() {
+    metrics::counter!("conbool_milter_limit_reached_total", "limit" => "idle").increment(1);
+}
+
 /// A connection could not be accepted.
 pub fn accept_failed(failure: &std::io::Error, wait: Duration) {
     metrics::counter!("conbool_milter_errors_total", "stage" => "accept").increment(1);
     warn!(error = %failure, retry_in = wait.as_secs_f64(), "cannot accept a connection");
 }
 
-/// As many connections as milter.max_connections are open.
-pub fn connection_limit_reached() {
-    metrics::counter!("conbool_milter_errors_total", "stage" => "connection-limit").increment(1);
-    warn!("milter.max_connections reached; new connections wait until one ends");
+/// As many connections as milter.max_connections are open, and one more was closed; `is_due`: whether to log it again.
+pub fn connection_limit_reached(is_due: bool) {
+    metrics::counter!("conbool_milter_limit_reached_total", "limit" => "connections").increment(1);
+    if is_due {
+        warn!(
+            "milter.max_connections reached; new connections are closed, for which the mail server tries again later"
+        );
+    }
 }
 
 /// The limit on open files is lower than milter.max_connections needs.

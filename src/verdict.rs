@@ -35,8 +35,29 @@ pub struct Verdict {
     pub edits: Vec<HeaderEdit>,
     /// Why, the deciding reason first; never empty.
     pub reasons: Vec<Reason>,
-    /// How many forged marker header fields are removed.
+    /// How many forged marker header fields the message came with.
     pub forged: usize,
+    /// Whether everything that was decided is carried out.
+    pub mode: Mode,
+    /// The decision, where this verdict, which is carried out, leaves some of it undone.
+    pub would: Option<Box<Verdict>>,
+}
+
+impl Verdict {
+    /// What was decided, whether it is carried out or only watched.
+    pub fn decided(&self) -> &Self {
+        self.would.as_deref().unwrap_or(self)
+    }
+}
+
+/// Whether decisions are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// They are.
+    Enforce,
+    /// They are only told in the log.
+    Monitor,
 }
 
 /// Whether the mail server takes the message.
@@ -190,5 +211,6 @@ names! {
     Kind: Bounce = "bounce", ReadReceipt = "read-receipt", Calendaring = "calendaring",
         AutomaticReply = "automatic-reply", Normal = "normal";
     Direction: Inbound = "inbound", Outbound = "outbound";
+    Mode: Enforce = "enforce", Monitor = "monitor";
     Peer: Relay = "relay", Internal = "internal", World = "world";
 }

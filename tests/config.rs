@@ -8,13 +8,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use conbool_milter::address::Share;
+use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
-    self, Config, Direct, LockDown, Log, LogFormat, Loops, Milter, Policy, Relay, Rules, Scope, ScopeMode, Socket,
-    Telemetry,
+    self, Config, Direct, HoldBack, LockDown, Log, LogFormat, Loops, Milter, Policy, Relay, Rules, Scope, ScopeMode,
+    Scopes, Socket, Telemetry,
 };
-use conbool_milter::judge::LoopAction;
+use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
-use conbool_milter::lock_down::Mode;
+use conbool_milter::lock_down;
+use conbool_milter::verdict::Mode;
 use proptest::prelude::*;
 
 const BAD: &str = "tests/config/bad/";
@@ -61,6 +64,10 @@ fn every_bad_file_fails_with_exactly_its_errors() {
     assert!(failures.is_empty(), "\n{failures}");
 }
 
+fn scope(mode: ScopeMode) -> Scope {
+    Scope { mode, senders: vec![], files: vec![], groups: vec![], share: Share::ALL }
+}
+
 #[test]
 fn five_lines_are_enough() {
     let config = load(GOOD, "minimal.toml").unwrap();
@@ -68,6 +75,7 @@ fn five_lines_are_enough() {
         provider: "conbool".into(),
         domains: vec!["customer.test".into()],
         internal_networks: vec!["10.0.0.0/8".parse().unwrap()],
+        modes: Modes::ENFORCE,
         relay: Relay {
             networks: vec!["192.0.2.0/24".parse().unwrap()],
             certificates: vec![],
@@ -87,10 +95,16 @@ fn five_lines_are_enough() {
             workers: None,
             drain_timeout: Duration::from_secs(30),
         },
-        scope: Scope { mode: ScopeMode::All, senders: vec![], from_field: true },
         state_directory: "/var/lib/conbool-milter".into(),
+        scope: Scopes {
+            default: scope(ScopeMode::All),
+            from_field: true,
+            refresh: Duration::from_secs(900),
+            hold_back: HoldBack { below: 0.5, from: 10 },
+            named: [].into(),
+        },
         lock_down: LockDown {
-            mode: Mode::Off,
+            mode: lock_down::Mode::Off,
             open_recipients: vec![],
             mx_hosts: None,
             interval: Duration::from_secs(900),
@@ -101,6 +115,7 @@ fn five_lines_are_enough() {
         rules: config.rules.clone(),
         direct: Direct { next_hop: None },
         loops: Loops { max_passes: 4, action: LoopAction::Quarantine },
+        limits: Limits::default(),
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
         policy: Policy { sockets: vec![], max_connections: 2000, idle_timeout: Duration::from_secs(1200) },
         telemetry: Telemetry { sockets: vec![], socket_mode: 0o660, socket_group: None },
@@ -115,6 +130,7 @@ fn everything_can_be_set() {
         provider: file("provider").to_str().unwrap().to_owned(),
         domains: vec!["customer.test".into(), "xn--bcher-kva.test".into(), "sub.customer.test".into()],
         internal_networks: ["10.0.0.0/8", "203.0.113.7/32", "2001:db8::7/128"].map(|n| n.parse().unwrap()).into(),
+        modes: Modes { whole: Mode::Monitor, routing: Mode::Monitor, spam: Mode::Monitor },
         relay: Relay {
             networks: ["192.0.2.0/24", "2001:db8:1::/48"].map(|n| n.parse().unwrap()).into(),
             certificates: vec!["mail.relay.test".into(), "Relay Two".into()],
@@ -138,14 +154,29 @@ fn everything_can_be_set() {
             workers: Some(4),
             drain_timeout: Duration::ZERO,
         },
-        scope: Scope {
-            mode: ScopeMode::List,
-            senders: ["alice@customer.test", "@xn--bcher-kva.test", "jürgen@sub.customer.test"].map(Into::into).into(),
+        state_directory: file("state"),
+        scope: Scopes {
+            default: Scope {
+                senders: ["alice@customer.test", "@xn--bcher-kva.test", "jürgen@sub.customer.test"]
+                    .map(Into::into)
+                    .into(),
+                files: vec![file("senders")],
+                groups: vec!["cn=relay,dc=customer,dc=test".into(), "relay-users".into()],
+                share: Share::new(0.25).unwrap(),
+                ..scope(ScopeMode::Group)
+            },
             from_field: false,
+            refresh: Duration::from_secs(60),
+            hold_back: HoldBack { below: 0.0, from: 100 },
+            named: [
+                ("avg".into(), Scope { senders: vec!["bob@remote.test".into()], ..scope(ScopeMode::List) }),
+                ("NTA-7516".into(), Scope { files: vec![file("senders")], ..scope(ScopeMode::List) }),
+                ("tenth".into(), Scope { share: Share::new(0.1).unwrap(), ..scope(ScopeMode::All) }),
+            ]
+            .into(),
         },
-        state_directory: "/srv/conbool-milter".into(),
         lock_down: LockDown {
-            mode: Mode::Auto,
+            mode: lock_down::Mode::Auto,
             open_recipients: ["postmaster", "abuse@xn--bcher-kva.test"].map(Into::into).into(),
             mx_hosts: Some(["mx.example.net", "*.xn--bcher-kva.example"].map(Into::into).into()),
             interval: Duration::from_secs(60),
@@ -161,6 +192,7 @@ fn everything_can_be_set() {
         rules: Rules { site_script: Some(file("site.sieve")) },
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
         loops: Loops { max_passes: 9, action: LoopAction::Reject },
+        limits: Limits { header: HeaderLimits { bytes: 65536, fields: 500 }, messages: 50, message_memory: 64 << 20 },
         log: Log { format: LogFormat::Json, level: tracing::Level::DEBUG },
         policy: Policy {
             sockets: vec![Socket::Unix("/var/spool/postfix/conbool/policy.sock".into())],

@@ -9,6 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["server"],
     &["milter", "policyd", "mta", "site"],
+    &["sources"],
     &["dns", "telemetry", "provider"],
     &["config"],
     &["judge"],

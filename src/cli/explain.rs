@@ -93,7 +93,7 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 fn case(site: &Site, arguments: &Arguments, text: &[u8]) -> Case {
-    let (header, body, exceeded) = message_file::parse(text);
+    let (header, body, exceeded) = message_file::parse(&site.limits.header, text);
     let tls = arguments.tls || arguments.cert.is_some();
     let sender = match &arguments.from {
         Some(sender) => sender.clone(),

@@ -1,7 +1,7 @@
 //! The keys: what each means, may hold, and is if it is left out.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -10,11 +10,12 @@ use tracing::Level;
 
 use super::reader::Reader;
 use super::{
-    Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope,
-    ScopeMode, Socket, files, lock_down, notation, policy, telemetry,
+    Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Socket,
+    files, limits, lock_down, notation, policy, scope, telemetry,
 };
-use crate::judge::LoopAction;
+use crate::judge::{LoopAction, Modes};
 use crate::kind;
+use crate::verdict::Mode;
 
 const PROVIDER: &str = r#""conbool""#;
 const DOMAINS: &str = r#"["example.com"]"#;
@@ -22,10 +23,10 @@ const NETWORKS: &str = r#"["192.0.2.0/24"]"#;
 const SOCKET: &str = r#""unix:/var/spool/postfix/conbool/milter.sock""#;
 const HOST: &str = r#""mail.example.com""#;
 const PEM: &str = r#""/etc/conbool-milter/relay.pem""#;
-const SENDERS: &str = r#"["alice@example.com", "@example.org"]"#;
+const FOLDER: &str = r#""/var/lib/conbool-milter""#;
 
 /// Longest time for a limit in seconds: one week, so that no sum of times can overflow.
-pub const WEEK: u64 = 7 * 24 * 3600;
+pub(super) const WEEK: u64 = 7 * 24 * 3600;
 
 /// Asks `reader` for every key there is.
 pub fn read(reader: &mut Reader) -> Config {
@@ -42,28 +43,32 @@ pub fn read(reader: &mut Reader) -> Config {
     let telemetry = telemetry::read(reader, &[socket.as_slice(), &policy.sockets].concat());
     let internal_networks = reader.strings("internal_networks", NETWORKS, notation::network).unwrap_or_default();
     disjoint(reader, &relay_networks, &internal_networks);
+    let state_directory = reader.string("state_directory", FOLDER, |written| files::resolve(&folder, written));
     Config {
         provider,
         internal_networks: plain(Some(internal_networks)),
+        modes: modes(reader),
         relay: relay(reader, &folder, relay_networks),
         milter: milter(reader, socket),
-        scope: scope(reader, &domains),
+        scope: scope::read(reader, &folder, &domains),
         lock_down: lock_down::read(reader, &domains),
-        state_directory: state_directory(reader, &folder),
         domains,
+        state_directory: state_directory.unwrap_or_else(|| DEFAULT_STATE_DIRECTORY.into()),
         kind: kind(reader),
         rules: rules(reader, &folder),
         direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
         loops: loops(reader),
+        limits: limits::read(reader),
         log: log(reader),
         policy,
         telemetry,
     }
 }
 
-fn state_directory(reader: &mut Reader, folder: &Path) -> PathBuf {
-    let written = reader.string("state_directory", r#""/var/lib/conbool-milter""#, |path| files::resolve(folder, path));
-    written.unwrap_or_else(|| DEFAULT_STATE_DIRECTORY.into())
+fn modes(reader: &mut Reader) -> Modes {
+    let modes = [("enforce", Mode::Enforce), ("monitor", Mode::Monitor)];
+    let mut mode = |key| reader.choice(key, &modes).unwrap_or(Mode::Enforce);
+    Modes { whole: mode("mode"), routing: mode("routing.mode"), spam: mode("spam.mode") }
 }
 
 fn relay(reader: &mut Reader, folder: &Path, networks: Vec<IpNet>) -> Relay {
@@ -127,22 +132,6 @@ pub fn sockets(reader: &mut Reader, key: &str, example: &str, taken: &[Socket]) 
 
 pub fn socket_mode(reader: &mut Reader, key: &str) -> u32 {
     reader.string(key, r#""0660", in quotes: the permission bits in octal"#, notation::socket_mode).unwrap_or(0o660)
-}
-
-fn scope(reader: &mut Reader, domains: &[String]) -> Scope {
-    let mode = reader.choice("scope.mode", &[("all", ScopeMode::All), ("list", ScopeMode::List)]);
-    let senders = reader.strings("scope.senders", SENDERS, notation::sender).unwrap_or_default();
-    match mode {
-        Some(ScopeMode::List) => reader.require("scope.senders", SENDERS),
-        None if reader.has("scope.mode") => {}
-        _ => reader.wrong_value("scope.senders", "has no effect; add scope.mode = \"list\", or remove it"),
-    }
-    of_hosted_domains(reader, "scope.senders", domains, &senders);
-    Scope {
-        mode: mode.unwrap_or(ScopeMode::All),
-        senders: plain(Some(senders)),
-        from_field: reader.choice("scope.match", &[("header-or-envelope", true), ("envelope", false)]).unwrap_or(true),
-    }
 }
 
 /// An error for each address in the list whose domain is not hosted.

@@ -7,12 +7,12 @@ use crate::address::Address;
 use crate::case::{Case, Client};
 use crate::lock_down::Locked;
 use crate::trust::NotTheRelay;
-use crate::verdict::{Disposition, Peer, Reason, Reply};
+use crate::verdict::{Disposition, Mode, Peer, Reason, Reply};
 
 /// The reply to a client in the relay's networks that does not prove to be the relay, and the name of the reason; `None`
 /// for every other client.
 pub fn unproven_relay(site: &Site, client: &Client) -> Option<(Reply, Cow<'static, str>)> {
-    let proof = site.trust.peer(client).err()?;
+    let proof = site.trust.peer(client).err().filter(|_| site.modes.whole == Mode::Enforce)?;
     let (reply, why) = not_the_relay(client, proof);
     Some((reply, why.name))
 }

@@ -80,19 +80,19 @@ impl LimitReport {
     }
 }
 
-/// Accepts connections. At the connection limit new ones wait in the socket's backlog. Ends only when a worker is gone,
-/// which is a defect.
+/// Accepts connections. At the connection limit new ones are closed at once, a temporary failure to the mail server
+/// that need not wait for it. Ends only when a worker is gone, which is a defect.
 pub async fn accept_for_ever(listener: Acceptor, connections: Arc<Semaphore>, workers: Arc<[Handle]>) {
     let mut report = LimitReport::default();
-    // The semaphore is never closed.
-    while let Ok(permit) = connections.clone().acquire_owned().await {
+    loop {
         let stream = listener.accept().await;
+        let Ok(permit) = connections.clone().try_acquire_owned() else {
+            telemetry::connection_limit_reached(report.is_due());
+            continue;
+        };
         let taken = workers.iter().min_by_key(|worker| worker.load()).is_some_and(|worker| worker.take(stream, permit));
         if !taken {
             return;
-        }
-        if connections.available_permits() == 0 && report.is_due() {
-            telemetry::connection_limit_reached();
         }
     }
 }

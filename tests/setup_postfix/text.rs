@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use conbool_milter::config::{Config, Direct, Relay};
+use conbool_milter::judge::Modes;
 use conbool_milter::mta::postfix::{Error, Existing, Listeners, generate};
+use conbool_milter::verdict::Mode;
 
 use super::*;
 
@@ -81,6 +83,24 @@ conbool-split_destination_concurrency_limit = 10
         );
         assert!(listener.contains(&restrictions.as_str()), "{listener:?}");
     }
+}
+
+#[test]
+fn a_monitored_site_has_no_sender_table() {
+    const NAME: &str = "sender_dependent_default_transport_maps";
+    let monitored = |modes: Modes| Config { modes, ..config() };
+    for modes in [Modes { whole: Mode::Monitor, ..Modes::ENFORCE }, Modes { routing: Mode::Monitor, ..Modes::ENFORCE }]
+    {
+        let fresh = fragments(&monitored(modes), Existing::default());
+        assert_eq!(setting(&fresh.main_cf, NAME), None);
+        // One of an earlier run goes.
+        let before = written(&format!("{NAME} = regexp:/etc/postfix/conbool_senders, hash:/etc/postfix/other\n"));
+        let made = fragments(&monitored(modes), before);
+        assert_eq!(setting(&made.main_cf, NAME).as_deref(), Some("hash:/etc/postfix/other"));
+        assert!(made.replaced_settings.contains(&NAME.to_owned()));
+    }
+    let spam = fragments(&monitored(Modes { spam: Mode::Monitor, ..Modes::ENFORCE }), Existing::default());
+    assert_eq!(setting(&spam.main_cf, NAME).as_deref(), Some("regexp:/etc/postfix/conbool_senders"));
 }
 
 #[test]

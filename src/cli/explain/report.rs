@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Refused;
 use crate::case::Case;
 use crate::telemetry;
-use crate::verdict::{Direction, Disposition, HeaderEdit, Kind, Peer, Reply, Route, Spam, Verdict};
+use crate::verdict::{Direction, Disposition, HeaderEdit, Kind, Mode, Peer, Reply, Route, Spam, Verdict};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -29,6 +29,7 @@ struct Report<'a> {
     reasons: Vec<&'a str>,
     explanation: Vec<&'a str>,
     edits: Vec<Edit<'a>>,
+    mode: Mode,
 }
 
 #[derive(Serialize)]
@@ -64,6 +65,7 @@ fn line_of(Reply { code, enhanced, text }: &Reply) -> String {
 
 /// One JSON object, on one line.
 pub fn json(verdict: &Verdict, refused: &[Refused], file: Option<&Path>) -> String {
+    let (mode, verdict) = (verdict.mode, verdict.decided());
     let report = Report {
         file: file.map(|file| file.display().to_string()),
         kind: verdict.kind,
@@ -78,15 +80,18 @@ pub fn json(verdict: &Verdict, refused: &[Refused], file: Option<&Path>) -> Stri
         reasons: verdict.reasons.iter().map(|reason| reason.name.as_ref()).collect(),
         explanation: verdict.reasons.iter().map(|reason| reason.text.as_str()).collect(),
         edits: verdict.edits.iter().map(Edit::from).collect(),
+        mode,
     };
     serde_json::to_string(&report).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
 }
 
 /// One line for people.
 pub fn line(file: &Path, verdict: &Verdict) -> String {
+    let monitored = if verdict.mode == Mode::Monitor { ", monitored" } else { "" };
+    let verdict = verdict.decided();
     let names: Vec<&str> = verdict.reasons.iter().map(|reason| reason.name.as_ref()).collect();
     format!(
-        "{}: {} ({}), {}, {}, spam {}",
+        "{}: {} ({}), {}, {}, spam {}{monitored}",
         file.display(),
         telemetry::decision(verdict),
         names.join(", "),
@@ -98,6 +103,8 @@ pub fn line(file: &Path, verdict: &Verdict) -> String {
 
 /// The whole decision for people.
 pub fn full(case: &Case, verdict: &Verdict, refused: &[Refused]) -> String {
+    let mode = verdict.mode;
+    let verdict = verdict.decided();
     let mut text = String::new();
     let mut row = |label: &str, value: &str| {
         // Writing to a string cannot fail.
@@ -122,6 +129,9 @@ pub fn full(case: &Case, verdict: &Verdict, refused: &[Refused]) -> String {
     row("direction", verdict.direction.name());
     row("kind", verdict.kind.name());
     row("spam", verdict.spam.name());
+    if mode == Mode::Monitor {
+        row("mode", "monitor - not, or not all of it, carried out: see mode, routing.mode, spam.mode");
+    }
     for edit in &verdict.edits {
         row(
             "edit",

@@ -7,8 +7,13 @@ use super::{Error, Existing, Names, Request, path, table};
 pub fn generate(request: &Request<'_>, names: &Names, notes: &[String]) -> Result<String, Error> {
     let existing = &request.existing;
     let mut text = head(notes);
+    let sender_table = if request.config.modes.routes() {
+        ("Senders in scope: their mail to other sites goes to the relay.", vec![sender_table(existing, names)])
+    } else {
+        ("Routing is only monitored: no sender table of ours.", without_sender_table(existing))
+    };
     for (comment, settings) in [
-        ("Senders in scope: their mail to other sites goes to the relay.", vec![sender_table(existing, names)]),
+        sender_table,
         (
             "The milter. While it is down, clients try again later: nothing goes past the relay.",
             milters(existing, names),
@@ -61,9 +66,17 @@ fn is_table(item: &str, table: &str) -> bool {
     item.rsplit_once('/').is_some_and(|(_, name)| name == table)
 }
 
+const SENDER_TABLES: &str = "sender_dependent_default_transport_maps";
+
 fn sender_table(existing: &Existing, names: &Names) -> String {
-    const NAME: &str = "sender_dependent_default_transport_maps";
-    first_of_tables(existing, names, NAME, table::SENDERS)
+    first_of_tables(existing, names, SENDER_TABLES, table::SENDERS)
+}
+
+/// What an earlier run put in must go, or mail would still be sent to the relay.
+fn without_sender_table(existing: &Existing) -> Vec<String> {
+    let written = existing.written(SENDER_TABLES);
+    let others: Vec<String> = others(written, table::SENDERS).into_iter().map(str::to_owned).collect();
+    written.map(|_| list::setting(SENDER_TABLES, &others, ",")).into_iter().collect()
 }
 
 fn routes(existing: &Existing, names: &Names) -> String {

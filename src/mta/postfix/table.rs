@@ -16,10 +16,10 @@ pub const STATUS: &str = "conbool_status";
 pub fn senders(config: &Config, names: &Names) -> Result<String, Error> {
     let relay = &names.relay_next_hop;
     let mut table = head("Envelope senders whose mail to other sites goes to the relay.");
-    let patterns = match config.scope.mode {
+    let patterns = match config.scope.default.mode {
         ScopeMode::All => config.domains.iter().map(|domain| Ok(domain_pattern(domain))).collect(),
-        ScopeMode::List => {
-            config.scope.senders.iter().map(|entry| entry_pattern(entry)).collect::<Result<Vec<_>, Error>>()
+        ScopeMode::List | ScopeMode::Group => {
+            config.scope.default.senders.iter().map(|entry| entry_pattern(entry)).collect::<Result<Vec<_>, Error>>()
         }
     }?;
     for pattern in patterns {
