@@ -153,7 +153,7 @@ fn answer(site: &Site, request: &Request) -> Answer {
         return answer("dunno", "DUNNO", "no-recipient".into());
     }
     if let Some(locked) = judge::locked(site, client, recipient) {
-        telemetry::recipient_locked(client, sender, recipient, &locked, locked.refused, "policy");
+        telemetry::recipient_locked(client, sender, recipient, &locked, true, "policy");
         if locked.refused {
             return refusal("reject", locked.reply(client.address), "lock-down".into());
         }

@@ -7,10 +7,10 @@ mod milter_client;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use lab::daemon::{Daemon, USER};
-use lab::process::wait_for;
+use lab::daemon::{Daemon, USER, program};
+use lab::process::{run, wait_for};
 use lab::{Error, Lab};
 use milter_client::Client;
 use nix::unistd::User;
@@ -70,6 +70,15 @@ impl Site {
         Ok(())
     }
 
+    /// What `explain` says of a stranger's message for customer.test.
+    fn explain(&self) -> Result<String, Error> {
+        let message = self.lab.dir.join("message.eml");
+        fs::write(&message, "From: x@remote.test\r\n\r\nHello\r\n")?;
+        let mut command = Command::new(program()?);
+        command.args(["explain", "--client", "198.51.100.1", "--rcpt", "alice@customer.test", "--config"]);
+        Ok(String::from_utf8_lossy(&run(command.arg(&self.config).arg(message))?.stdout).into_owned())
+    }
+
     fn wait_for_log(&self, text: &str, times: usize) -> Result<(), Error> {
         wait_for(text, || (self.daemon.log().matches(text).count() >= times).then_some(()))
             .map_err(|error| format!("{error}:\n{}", self.daemon.log()).into())
@@ -124,6 +133,10 @@ fn stays_as_it_is_without_dns() -> Result<(), Error> {
     site.lab.dns.refuse()?;
     site.wait_for_log(FAILED, 2)?;
     site.refuses(true)?;
+    let explained = site.explain()?;
+    if !explained.contains("550 5.7.1 Mail for customer.test") {
+        return Err(format!("explain does not know what the daemon does:\n{explained}").into());
+    }
     site.lab.dns.stop();
     site.restart()?;
     site.refuses(true)?;

@@ -1,7 +1,5 @@
 //! `conbool-milter run`: the daemon.
 
-mod mx_watch;
-
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +7,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::mx_watch::MxWatch;
+use super::mx_watch::{self, MxWatch};
 use crate::config::Config;
 use crate::judge;
 use crate::milter::CurrentSite;
