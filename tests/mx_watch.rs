@@ -133,6 +133,9 @@ fn stays_as_it_is_without_dns() -> Result<(), Error> {
     site.lab.dns.refuse()?;
     site.wait_for_log(FAILED, 2)?;
     site.refuses(true)?;
+    site.lab.dns.fail()?;
+    site.wait_for_log("Server Failure", 2)?;
+    site.refuses(true)?;
     let explained = site.explain()?;
     if !explained.contains("550 5.7.1 Mail for customer.test") {
         return Err(format!("explain does not know what the daemon does:\n{explained}").into());

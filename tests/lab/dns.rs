@@ -1,8 +1,12 @@
 //! The lab's name service: dnsmasq with the zone `test`, the same in every network.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::namespace::NAME_SERVER;
 use super::process::{Process, wait_for};
@@ -20,13 +24,49 @@ pub struct Dns {
     hosts: Vec<String>,
     log: PathBuf,
     process: Option<Process>,
+    failure: Option<Failure>,
+}
+
+/// Answers every question with SERVFAIL, until it is dropped.
+struct Failure {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Failure {
+    fn start() -> std::io::Result<Self> {
+        let socket = UdpSocket::bind((NAME_SERVER, 53))?;
+        socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let over = Arc::new(AtomicBool::new(false));
+        let seen = over.clone();
+        let thread = std::thread::spawn(move || {
+            let mut message = [0; 1024];
+            while !seen.load(Ordering::Relaxed) {
+                if let Ok((length @ 4.., client)) = socket.recv_from(&mut message) {
+                    // RFC 1035, 4.1.1: a response (QR) with code 2.
+                    message[2] |= 0x80;
+                    message[3] = 0x82;
+                    let _ = socket.send_to(&message[..length], client);
+                }
+            }
+        });
+        Ok(Self { over, thread: Some(thread) })
+    }
+}
+
+impl Drop for Failure {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        // A panic there has been seen.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 impl Dns {
     /// Starts the name server with an address record for each host, and the exchanges of the lab's domains.
     pub fn start<'a>(dir: &Path, hosts: impl Iterator<Item = (&'a str, Ipv4Addr)>) -> Result<Self, String> {
         let hosts = hosts.map(|(name, address)| format!("--host-record={name},{address}")).collect();
-        let mut dns = Self { hosts, log: dir.join("dns.log"), process: None };
+        let mut dns = Self { hosts, log: dir.join("dns.log"), process: None, failure: None };
         dns.serve(&MX)?;
         Ok(dns)
     }
@@ -44,9 +84,17 @@ impl Dns {
         self.run(Vec::new())
     }
 
+    /// Answers every question with SERVFAIL.
+    pub fn fail(&mut self) -> Result<(), String> {
+        self.stop();
+        self.failure = Some(Failure::start().map_err(|error| format!("a failing name server: {error}"))?);
+        Ok(())
+    }
+
     /// Answers nothing any more.
     pub fn stop(&mut self) {
         self.process = None;
+        self.failure = None;
     }
 
     fn run(&mut self, arguments: Vec<String>) -> Result<(), String> {
