@@ -37,6 +37,9 @@
 //! | [`headers`], [`kind`], [`lock_down`], [`rules`], [`scope`], [`trust`] | marker fields and edits; what a message is; whom strangers may write to; the scripts; whose mail is the relay's; who the peer is |
 //! | [`address`], [`case`], [`verdict`] | data |
 //!
+//! One decision cannot wait for the whole message: whom a stranger may write to. Both doors ask [`judge::locked`] at
+//! RCPT, and [`judge::judge`] asks the same again, for sessions in which recipients can no more be refused one by one.
+//!
 //! A door only translates: nothing from [`judge`] down knows a milter, a socket or tokio. Logs, metrics, SMTP replies
 //! and `explain` are all made from the verdict and from nothing else, so that they cannot disagree.
 //!

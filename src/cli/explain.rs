@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::mx_watch;
 use crate::case::{Case, Client, Envelope};
 use crate::judge::{self, Site};
 use crate::verdict::Reply;
@@ -47,7 +48,8 @@ pub struct Arguments {
 /// # Errors
 /// A configuration or file that cannot be read.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
-    let (_, site) = super::load(config)?;
+    let (config, site) = super::load(config)?;
+    let (site, _) = mx_watch::prepare(&config, site, None);
     let mut output = std::io::stdout().lock();
     for file in &arguments.files {
         let text = read(file).map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;

@@ -1,7 +1,5 @@
 //! `conbool-milter run`: the daemon.
 
-mod mx_watch;
-
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +7,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::mx_watch::MxWatch;
+use super::mx_watch::{self, MxWatch};
 use crate::config::Config;
 use crate::judge;
 use crate::milter::CurrentSite;
@@ -75,7 +73,7 @@ async fn reload(path: &Path, started: &Config, current: &Arc<CurrentSite>, watch
         Ok((config, site)) => {
             telemetry::loaded(path, &site);
             // Nothing runs between here and the end of this block, so that no answer of the old watch is lost.
-            let (site, next) = mx_watch::prepare(&config, site, watch.as_ref());
+            let (site, next) = mx_watch::prepare(&config, site, watch.take());
             current.store(Arc::new(site));
             *watch = next.map(|next| mx_watch::start(next, current.clone()));
             telemetry::reloaded(&started.differences_that_need_a_restart(&config));
