@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{self, Config};
 use crate::judge::Site;
 use crate::site::{self, SiteError};
+use crate::sources::{Directory, Loaded, Mistake};
 
 /// Puts a cloud e-mail security service behind Postfix or Sendmail.
 #[derive(Debug, Parser)]
@@ -57,15 +58,47 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Loads the configuration and everything that it names.
+/// Loads the configuration and everything that it names, as far as it is on this host: of groups, the snapshots.
 ///
 /// # Errors
-/// Every mistake, one a line: those of the configuration, then those of the scripts.
-fn load(path: &Path) -> Result<(Config, Site), String> {
+/// Every mistake, one a line: those of the configuration, then those of the scripts and of the list files.
+fn load(path: &Path) -> Result<(Config, Site, Loaded), String> {
+    let (config, policy) = load_policy(path)?;
+    let directory = directory(&config);
+    let loaded = Loaded::offline(&config, directory.as_ref());
+    let (site, loaded) = together(policy, loaded)?;
+    Ok((config, site, loaded))
+}
+
+/// The directory that the configuration names.
+fn directory(_config: &Config) -> Option<Directory> {
+    None
+}
+
+/// A site without members in its scopes, or the mistakes in its policy.
+type Policy = Result<Site, Vec<String>>;
+
+/// The site with the members of its scopes, or all that is wrong with either.
+fn together(policy: Policy, loaded: Result<Loaded, Vec<Mistake>>) -> Result<(Site, Loaded), String> {
+    match (policy, loaded) {
+        (Ok(site), Ok(loaded)) => Ok((site.with_scopes(&loaded.sets()), loaded)),
+        (policy, loaded) => {
+            let mut lines = policy.err().unwrap_or_default();
+            lines.extend(loaded.err().into_iter().flatten().map(|mistake| mistake.to_string()));
+            Err(lines.join("\n"))
+        }
+    }
+}
+
+/// Loads the configuration and the policy.
+///
+/// # Errors
+/// If the configuration has mistakes, all of those, and of the policy what can be told all the same.
+fn load_policy(path: &Path) -> Result<(Config, Policy), String> {
     let told = |errors: Vec<SiteError>| -> Vec<String> { errors.iter().map(|error| mistake(path, error)).collect() };
     match Config::load(path) {
         Ok(config) => {
-            let site = site::load(&config).map_err(|errors| told(errors).join("\n"))?;
+            let site = site::load_policy(&config).map_err(told);
             Ok((config, site))
         }
         Err(errors) => {

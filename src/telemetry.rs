@@ -4,6 +4,7 @@
 //! meets. Never a subject, a body, or a secret. What clients send is written escaped, and cut where it is long.
 
 mod json;
+mod scopes;
 
 use std::fs::File;
 use std::io::IsTerminal;
@@ -17,6 +18,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
 use json::JsonLines;
+pub use scopes::*;
 
 use crate::case::{Client, Envelope, Limit};
 use crate::config::{Log, LogFormat};
