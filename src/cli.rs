@@ -8,10 +8,12 @@ mod setup;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config};
+use crate::directory;
 use crate::judge::Site;
 use crate::site::{self, SiteError};
 use crate::sources::{Directory, Loaded, Mistake};
@@ -71,8 +73,13 @@ fn load(path: &Path) -> Result<(Config, Site, Loaded), String> {
 }
 
 /// The directory that the configuration names.
-fn directory(_config: &Config) -> Option<Directory> {
-    None
+fn directory(config: &Config) -> Option<Directory> {
+    let settings = Arc::new(config.ldap.clone()?);
+    let ask = move |group: String| {
+        let settings = settings.clone();
+        async move { directory::members(&settings, &group).await.map_err(|error| error.to_string()) }
+    };
+    Some(Directory::new(config.ldap.as_ref()?.description(), ask))
 }
 
 /// A site without members in its scopes, or the mistakes in its policy.

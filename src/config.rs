@@ -3,6 +3,7 @@
 mod error;
 mod files;
 mod keys;
+mod ldap;
 mod limits;
 mod notation;
 mod policy;
@@ -22,6 +23,8 @@ use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::files::reason;
+pub use self::ldap::{Ldap, LdapServer, Membership, Plaintext};
+pub use self::notation::entry_name;
 pub use self::notation::sender;
 pub use self::policy::Policy;
 pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes};
@@ -68,6 +71,8 @@ pub struct Config {
     pub loops: Loops,
     /// Section `[limits]`.
     pub limits: Limits,
+    /// Section `[ldap]`; `None` without one.
+    pub ldap: Option<Ldap>,
     /// Section `[log]`.
     pub log: Log,
     /// Section `[policy]`.

@@ -31,7 +31,7 @@
 //! | [`server`] | composition root: sockets, accepting, worker threads, drain |
 //! | [`milter`], [`mta`], [`site`] | the milter door; what each mail server needs to be told; loading a site |
 //! | [`sources`] | where the addresses of the scopes come from: list files, groups, snapshots |
-//! | [`telemetry`], [`provider`] | logs and metrics, one vocabulary; a provider is a folder |
+//! | [`telemetry`], [`provider`], [`directory`] | logs and metrics, one vocabulary; a provider is a folder; who is in a group (LDAP) |
 //! | [`config`] | TOML in, checked plain values out, every mistake at once |
 //! | [`judge`] | the one pipeline: `Case` in, `Verdict` out; no I/O, no clock |
 //! | [`headers`], [`kind`], [`rules`], [`scope`], [`trust`] | marker fields and edits; what a message is; the scripts; whose mail is the relay's; who the peer is |
@@ -58,6 +58,7 @@ pub mod address;
 pub mod case;
 pub mod cli;
 pub mod config;
+pub mod directory;
 pub mod headers;
 pub mod judge;
 pub mod kind;

@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["server"],
     &["milter", "mta", "site"],
     &["sources"],
-    &["telemetry", "provider"],
+    &["directory", "telemetry", "provider"],
     &["config"],
     &["judge"],
     &["headers", "kind", "rules", "scope", "trust"],

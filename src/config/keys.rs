@@ -10,7 +10,7 @@ use tracing::Level;
 use super::reader::Reader;
 use super::{
     Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Socket,
-    files, limits, notation, policy, scope, telemetry,
+    files, ldap, limits, notation, policy, scope, telemetry,
 };
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
@@ -57,6 +57,7 @@ pub fn read(reader: &mut Reader) -> Config {
         direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
         loops: loops(reader),
         limits: limits::read(reader),
+        ldap: ldap::read(reader, &folder),
         log: log(reader),
         policy,
         telemetry,
@@ -212,10 +213,12 @@ pub fn group(written: &str) -> Result<String, String> {
     }
 }
 
-pub(super) fn plain<T>(list: Option<Vec<Spanned<T>>>) -> Vec<T> {
+/// The values without their places.
+pub fn plain<T>(list: Option<Vec<Spanned<T>>>) -> Vec<T> {
     list.into_iter().flatten().map(Spanned::into_inner).collect()
 }
 
-pub(super) fn size(number: Option<u64>) -> Option<usize> {
+/// A number that counts things in memory.
+pub fn size(number: Option<u64>) -> Option<usize> {
     number.and_then(|number| usize::try_from(number).ok())
 }

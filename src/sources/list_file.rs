@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use super::Mistake;
 use super::stamp::Stamp;
 use crate::address::AddressSet;
-use crate::{config, telemetry};
+use crate::config;
+use crate::telemetry;
 
 /// The largest file that is read, in bytes: some ten million addresses. More is no list of addresses.
 const MAX_SIZE: u64 = 512 << 20;

@@ -23,9 +23,11 @@ pub const NAME_SERVER: &str = "127.0.0.53";
 const INSIDE: &str = "CONBOOL_LAB_INSIDE";
 
 /// What the lab runs, and the Debian package that brings it.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("/usr/sbin/postfix", "postfix"),
     ("/usr/sbin/dnsmasq", "dnsmasq-base"),
+    ("/usr/sbin/slapd", "slapd"),
+    ("/usr/bin/ldapmodify", "ldap-utils"),
     ("/usr/sbin/saslpasswd2", "sasl2-bin"),
     ("/usr/lib/x86_64-linux-gnu/sasl2/libplain.so", "libsasl2-modules"),
     ("/usr/bin/unshare", "util-linux"),
