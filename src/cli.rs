@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod run;
+mod scope;
 mod setup;
 
 use std::io::Write;
@@ -37,6 +38,8 @@ enum Command {
     Check,
     /// Judge message files and tell why, without sending anything
     Explain(explain::Arguments),
+    /// Tell who is in which scope, and accept what was held back
+    Scope(scope::Arguments),
     /// Generate the mail server's configuration
     Setup(setup::Arguments),
 }
@@ -49,15 +52,27 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(&arguments.config),
         Command::Explain(explain) => explain::run(&arguments.config, &explain),
         Command::Setup(setup) => setup::run(&arguments.config, &setup),
+        // Has exit codes of its own.
+        Command::Scope(scope) => return scope::run(&arguments.config, &scope),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            // Nobody reads standard error if it cannot be written to.
-            let _ = writeln!(std::io::stderr(), "{}", message.trim_end());
+            complain(&message);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tells the user on standard error.
+fn complain(message: &str) {
+    // Nobody reads standard error if it cannot be written to.
+    let _ = writeln!(std::io::stderr(), "{}", message.trim_end());
+}
+
+/// Mistakes, one a line.
+fn lines(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Loads the configuration and everything that it names, as far as it is on this host: of groups, the snapshots.
@@ -91,7 +106,7 @@ fn together(policy: Policy, loaded: Result<Loaded, Vec<Mistake>>) -> Result<(Sit
         (Ok(site), Ok(loaded)) => Ok((site.with_scopes(&loaded.sets()), loaded)),
         (policy, loaded) => {
             let mut lines = policy.err().unwrap_or_default();
-            lines.extend(loaded.err().into_iter().flatten().map(|mistake| mistake.to_string()));
+            lines.extend(loaded.err().map(|mistakes| self::lines(&mistakes)));
             Err(lines.join("\n"))
         }
     }

@@ -14,16 +14,14 @@ mod loaded;
 mod refresher;
 mod snapshot;
 mod stamp;
-mod status;
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
 pub use group::Answer;
-pub use loaded::{Loaded, Origin};
+pub use loaded::{Loaded, Origin, SourceStatus, Status};
 pub use refresher::Refresher;
-pub use status::{SourceStatus, Status};
 
 /// A directory that can be asked who is in a group.
 #[derive(Clone)]

@@ -82,17 +82,21 @@ impl Group {
     /// # Errors
     /// When there is no answer, or nobody in the group: whether that is so, somebody has to say.
     pub fn first(store: &Store, name: &str, answer: Answer, policy: Policy, now: Now) -> Result<Self, String> {
-        let found = Snapshot { members: addresses(name, &answer?), fetched: now.time };
-        if found.members.is_empty() {
-            store.write(name, Kind::Held, &found)?;
+        let mut group = Self::answered(name, &answer?, policy, now);
+        if group.known.members.is_empty() {
+            store.write(name, Kind::Held, &group.known)?;
             return Err("has no member with an e-mail address; correct the group, or say that this is right: \
                         conbool-milter scope accept"
                 .into());
         }
-        let mut group =
-            Self { known: found, held: None, problem: None, due: next(policy.refresh, now), failures: 0, file: None };
         group.save(store, name);
         Ok(group)
+    }
+
+    /// A group as the directory says it is, whatever was known before.
+    pub fn answered(name: &str, raw: &[String], policy: Policy, now: Now) -> Self {
+        let known = Snapshot { members: addresses(name, raw), fetched: now.time };
+        Self { known, held: None, problem: None, due: next(policy.refresh, now), failures: 0, file: None }
     }
 
     /// Takes in an answer. Returns whether the members are others now.

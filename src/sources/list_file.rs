@@ -32,6 +32,17 @@ pub struct ListFile {
     seen: Option<Stamp>,
 }
 
+/// What a look at a list file found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// The same entries, or a file that is still being written.
+    Same,
+    /// Other entries.
+    Changed,
+    /// Mistakes that were not there before; the entries stay.
+    Refused,
+}
+
 impl ListFile {
     /// Reads a list file.
     ///
@@ -44,19 +55,19 @@ impl ListFile {
     }
 
     /// Reads the file again if it is another one, and was so at the last look: one that is still being written is left
-    /// alone. What is wrong is told once, and the entries stay. Returns whether they are others now.
-    pub fn look(&mut self, file: &Path, hosted: Option<&HashSet<String>>, now: SystemTime) -> bool {
+    /// alone. What is wrong is told once.
+    pub fn look(&mut self, file: &Path, hosted: Option<&HashSet<String>>, now: SystemTime) -> Look {
         let stamp = Stamp::of(file);
         let settled = std::mem::replace(&mut self.seen, stamp) == stamp;
         if stamp == self.read || !settled {
             if stamp == self.read && self.problem.is_none() {
                 self.confirmed = now;
             }
-            return false;
+            return Look::Same;
         }
         let found = members(file, hosted);
         if Stamp::of(file) != stamp {
-            return false;
+            return Look::Same;
         }
         self.read = stamp;
         match found {
@@ -64,13 +75,13 @@ impl ListFile {
                 let changed = !members.same_entries(&self.members);
                 telemetry::list_file_read(file, members.len());
                 (self.members, self.confirmed, self.problem) = (members, now, None);
-                changed
+                if changed { Look::Changed } else { Look::Same }
             }
             Err(mistakes) => {
                 let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
                 telemetry::list_file_refused(&lines);
                 self.problem = lines.into_iter().next();
-                false
+                Look::Refused
             }
         }
     }
@@ -236,9 +247,10 @@ mod tests {
         put("alice@customer.test\n");
         let mut file = ListFile::load(&path, None, now).unwrap();
         let entries = |file: &ListFile| file.members.entries().collect::<Vec<_>>().join(" ");
-        assert!(!file.look(&path, None, now));
+        assert_eq!(file.look(&path, None, now), Look::Same);
         put("alice@customer.test\nbob@customer.test\n");
-        assert!(!file.look(&path, None, now) && file.look(&path, None, now) && !file.look(&path, None, now));
+        let looks = |file: &mut ListFile, now| -> Vec<Look> { (0..3).map(|_| file.look(&path, None, now)).collect() };
+        assert_eq!(looks(&mut file, now), [Look::Same, Look::Changed, Look::Same]);
         assert_eq!(entries(&file), "alice@customer.test bob@customer.test");
         for (what, problem) in [
             (Some("bob@\n"), "senders:1: \"bob@\" has no domain"),
@@ -249,16 +261,16 @@ mod tests {
                 Some(text) => put(text),
                 None => fs::remove_file(&path).unwrap(),
             }
-            assert!((0..3).all(|_| !file.look(&path, None, now + Duration::from_secs(60))));
+            let later = now + Duration::from_secs(60);
+            assert_eq!(looks(&mut file, later), [Look::Same, Look::Refused, Look::Same]);
             assert!(file.problem.as_deref().unwrap().contains(problem), "{:?}", file.problem);
             assert_eq!((entries(&file).as_str(), file.confirmed), ("alice@customer.test bob@customer.test", now));
         }
         put("carol@customer.test\n");
-        file.look(&path, None, now);
-        assert!(file.look(&path, None, now) && file.problem.is_none());
+        assert_eq!(looks(&mut file, now), [Look::Same, Look::Changed, Look::Same]);
         // The same entries in another order, and in a file that was written in place.
         fs::write(&path, "# comment\nCarol@customer.test\n").unwrap();
-        assert!((0..3).all(|_| !file.look(&path, None, now)));
+        assert_eq!(looks(&mut file, now), [Look::Same; 3]);
         assert_eq!(file.problem, None);
     }
 

@@ -1,5 +1,7 @@
 //! All scopes with what their sources said last.
 
+mod status;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,13 +10,14 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::group::{Answer, Group, Now, Policy, age};
-use super::list_file::{self, ListFile};
+use super::list_file::{ListFile, Look};
 use super::snapshot::{Kind, Store};
-use super::{Directory, Mistake, SourceStatus, Status};
-use crate::address::{Address, AddressSet};
+use super::{Directory, Mistake};
+use crate::address::AddressSet;
 use crate::config::{Config, DEFAULT_SCOPE, Scope, ScopeMode};
 use crate::scope::ScopeSets;
 use crate::telemetry;
+pub use status::{Origin, SourceStatus, Status};
 
 /// How long a start or a reload waits for the directory where a snapshot could do.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,17 +48,6 @@ struct LoadedScope {
     members: usize,
 }
 
-/// What an address is in a scope by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// In words: `senders`, a file with a line, a group, a domain.
-    pub source: String,
-    /// The entry: the address, that without its extension, or `@domain`.
-    pub entry: String,
-    /// How long ago the source said so.
-    pub age: Duration,
-}
-
 impl Loaded {
     /// Loads all scopes for the daemon: reads all files, and asks the directory for all groups. Groups of the same
     /// directory that are in `before` are taken from there and not asked for.
@@ -67,12 +59,14 @@ impl Loaded {
         directory: Option<&Directory>,
         before: Option<&Self>,
     ) -> Result<Self, Vec<Mistake>> {
-        let (config, before) = (config.clone(), before.cloned());
         let description = directory.map(|directory| directory.description.clone());
-        let read = spawn_blocking(move || Self::read(&config, description, before.as_ref()));
+        let before = before.filter(|before| before.directory == description);
+        let (config, known) = (config.clone(), before.map(|before| before.groups.clone()).unwrap_or_default());
+        let already: BTreeSet<String> = known.keys().cloned().collect();
+        let read = spawn_blocking(move || Self::read(&config, description, &known));
         let (loaded, mut mistakes) = read.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         let answers = match directory {
-            Some(directory) => loaded.ask(directory).await,
+            Some(directory) => loaded.ask(directory, &already).await,
             None => Vec::new(),
         };
         let finish = spawn_blocking(move || {
@@ -89,13 +83,34 @@ impl Loaded {
     /// # Errors
     /// Every mistake in the files.
     pub fn offline(config: &Config, directory: Option<&Directory>) -> Result<Self, Vec<Mistake>> {
-        let (mut loaded, mistakes) = Self::read(config, directory.map(|directory| directory.description.clone()), None);
+        let (mut loaded, mistakes) =
+            Self::read(config, directory.map(|directory| directory.description.clone()), &BTreeMap::new());
         loaded.build(|_| true);
         if mistakes.is_empty() { Ok(loaded) } else { Err(mistakes) }
     }
 
-    /// Everything that is on this host, and the mistakes in it. The sets are not made yet.
-    fn read(config: &Config, directory: Option<String>, before: Option<&Self>) -> (Self, Vec<Mistake>) {
+    /// These scopes with the members that the directory gives for their groups now. Nothing is written or held back.
+    ///
+    /// # Errors
+    /// Every group that the directory gives no answer for.
+    pub async fn queried(mut self, directory: &Directory) -> Result<Self, Vec<Mistake>> {
+        let now = Now::get();
+        let names: BTreeSet<&String> = self.groups.keys().chain(self.unknown.keys()).collect();
+        let (mut groups, mut mistakes) = (BTreeMap::new(), Vec::new());
+        for name in names {
+            match directory.members(name).await {
+                Ok(raw) => drop(groups.insert(name.clone(), Group::answered(name, &raw, self.policy, now))),
+                Err(message) => mistakes.push(Mistake { place: place(name), line: None, message }),
+            }
+        }
+        (self.groups, self.unknown) = (groups, BTreeMap::new());
+        self.build(|_| true);
+        if mistakes.is_empty() { Ok(self) } else { Err(mistakes) }
+    }
+
+    /// Everything that is on this host, and the mistakes in it. Groups in `known` need no snapshot. The sets are not made
+    /// yet.
+    fn read(config: &Config, directory: Option<String>, known: &BTreeMap<String, Group>) -> (Self, Vec<Mistake>) {
         let now = Now::get();
         let mut mistakes = Vec::new();
         let mut loaded = Self {
@@ -108,7 +123,6 @@ impl Loaded {
             unknown: BTreeMap::new(),
             scopes: Vec::new(),
         };
-        let before = before.filter(|before| before.directory == loaded.directory);
         for (name, scope) in config.scope.iter() {
             for path in &scope.files {
                 let key = (path.clone(), name == DEFAULT_SCOPE);
@@ -119,7 +133,7 @@ impl Loaded {
                 }
             }
             for group in &scope.groups {
-                if let Some(known) = before.and_then(|before| before.groups.get(group)) {
+                if let Some(known) = known.get(group) {
                     loaded.groups.insert(group.clone(), known.clone());
                 } else {
                     match Group::remembered(&loaded.store, group, now) {
@@ -139,20 +153,18 @@ impl Loaded {
         (loaded, mistakes)
     }
 
-    /// Asks for all groups that are due, which those of a snapshot are, and those that nothing is known of.
-    async fn ask(&self, directory: &Directory) -> Vec<(String, Answer)> {
-        let now = Instant::now();
-        let due = self.groups.iter().filter(|(_, group)| group.due <= now).map(|(name, _)| (name, true));
-        let unknown = self.unknown.keys().map(|name| (name, false));
+    /// Asks for all groups but those whose members are in memory already.
+    async fn ask(&self, directory: &Directory, already: &BTreeSet<String>) -> Vec<(String, Answer)> {
         let mut asks = JoinSet::new();
-        for (name, has_snapshot) in due.chain(unknown) {
-            let (directory, name) = (directory.clone(), name.clone());
+        for name in self.groups.keys().chain(self.unknown.keys()).filter(|name| !already.contains(*name)) {
+            let (directory, name, has_snapshot) = (directory.clone(), name.clone(), self.groups.contains_key(name));
             asks.spawn(async move {
-                let answer = match tokio::time::timeout(PATIENCE, directory.members(&name)).await {
-                    Ok(answer) => answer,
-                    // Where there is nothing to go on with, there is nothing but to wait.
-                    Err(_) if !has_snapshot => directory.members(&name).await,
-                    Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+                let asked = directory.members(&name);
+                let answer = if has_snapshot {
+                    let late = |_| Err(format!("no answer within {} s", PATIENCE.as_secs()));
+                    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(late)
+                } else {
+                    asked.await
                 };
                 (name, answer)
             });
@@ -205,8 +217,14 @@ impl Loaded {
         let now = Now::get();
         let mut changed_files = BTreeSet::new();
         for ((path, hosted_only), file) in &mut self.files {
-            if file.look(path, hosted_only.then_some(&*self.hosted), now.time) {
-                changed_files.insert(path.clone());
+            match file.look(path, hosted_only.then_some(&*self.hosted), now.time) {
+                Look::Same => {}
+                Look::Changed => drop(changed_files.insert(path.clone())),
+                Look::Refused => {
+                    for scope in self.scopes.iter().filter(|scope| scope.config.files.contains(path)) {
+                        telemetry::scope_refresh_failed(&scope.name);
+                    }
+                }
             }
         }
         let mut changed_groups = BTreeSet::new();
@@ -297,6 +315,12 @@ impl Loaded {
         !self.files.is_empty() || !self.groups.is_empty()
     }
 
+    /// Makes every group one that should be looked up now.
+    #[cfg(test)]
+    pub(super) fn make_due(&mut self) {
+        self.groups.values_mut().for_each(|group| group.due = Instant::now());
+    }
+
     /// The groups that should be looked up now.
     pub(super) fn due(&self) -> impl Iterator<Item = &String> {
         let now = Instant::now();
@@ -315,92 +339,6 @@ impl Loaded {
             Mistake { place: place(name), line: None, message: message.join("; ") }
         };
         self.unknown.iter().map(mistake).collect()
-    }
-
-    /// The state of every scope.
-    pub fn status(&self) -> Vec<Status> {
-        let now = Now::get();
-        self.scopes.iter().map(|scope| self.status_of(scope, now)).collect()
-    }
-
-    fn status_of(&self, scope: &LoadedScope, now: Now) -> Status {
-        let config = &scope.config;
-        let (is_default, written) = (scope.name == DEFAULT_SCOPE, self.written(config).len());
-        let source = |kind, name: String, members| SourceStatus {
-            kind,
-            name,
-            members,
-            age_seconds: 0,
-            held_back: None,
-            problem: None,
-        };
-        let mut sources = Vec::new();
-        if written > 0 {
-            let kind = if config.mode == ScopeMode::All { "domains" } else { "senders" };
-            sources.push(source(kind, String::new(), written));
-        }
-        for path in &config.files {
-            if let Some(file) = self.file(path, is_default) {
-                sources.push(SourceStatus {
-                    age_seconds: age(file.confirmed, now).as_secs(),
-                    problem: file.problem.clone(),
-                    ..source("file", path.display().to_string(), file.members.len())
-                });
-            }
-        }
-        for name in &config.groups {
-            sources.push(match self.groups.get(name) {
-                Some(group) => SourceStatus {
-                    age_seconds: age(group.known.fetched, now).as_secs(),
-                    held_back: group.held.map(|held| held.members),
-                    problem: group.problem.clone(),
-                    ..source("group", name.clone(), group.known.members.len())
-                },
-                None => SourceStatus {
-                    problem: Some("its members are not known".into()),
-                    ..source("group", name.clone(), 0)
-                },
-            });
-        }
-        Status {
-            name: scope.name.clone(),
-            mode: config.mode.name(),
-            share: config.share.value(),
-            members: scope.members,
-            age_seconds: sources.iter().map(|source| source.age_seconds).max().unwrap_or_default(),
-            held_back: sources.iter().any(|source| source.held_back.is_some()),
-            sources,
-        }
-    }
-
-    /// Every source by which an address is listed in a scope, whatever the share.
-    pub fn origins(&self, scope: &str, address: &Address) -> Vec<Origin> {
-        let Some(scope) = self.scopes.iter().find(|candidate| candidate.name == scope) else { return Vec::new() };
-        let (config, is_default, now) = (&scope.config, scope.name == DEFAULT_SCOPE, Now::get());
-        let mut origins = Vec::new();
-        let mut add = |set: &AddressSet, age, source: &dyn Fn(&str) -> String| {
-            let listed = set.listed(address);
-            origins.extend(listed.map(|entry| Origin { source: source(entry), entry: entry.to_owned(), age }));
-        };
-        let written = if config.mode == ScopeMode::All { "domains" } else { "senders" };
-        add(&self.written(config), Duration::ZERO, &|_| written.to_owned());
-        for path in &config.files {
-            if let Some(file) = self.file(path, is_default) {
-                let place = |entry: &str| match list_file::line_of(path, entry) {
-                    Some(line) => format!("{}:{line}", path.display()),
-                    None => path.display().to_string(),
-                };
-                add(&file.members, age(file.confirmed, now), &place);
-            }
-        }
-        if !is_default || self.hosted.contains(address.domain()) {
-            for name in &config.groups {
-                if let Some(group) = self.groups.get(name) {
-                    add(&group.known.members, age(group.known.fetched, now), &|_| format!("group {name:?}"));
-                }
-            }
-        }
-        origins
     }
 
     /// Puts what was held back of the groups of these scopes (all, if there is no name) in force, for a daemon that

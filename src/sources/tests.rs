@@ -59,7 +59,8 @@ impl Says {
 fn config(folder: &Path, scopes: &str) -> Config {
     let text = format!(
         "provider = \"conbool\"\ndomains = [\"customer.test\", \"second.test\"]\nrelay_networks = [\"192.0.2.0/24\"]\n\
-         socket = \"unix:/run/milter.sock\"\nstate_directory = \"state\"\n{scopes}"
+         socket = \"unix:/run/milter.sock\"\nstate_directory = \"state\"\n{scopes}\
+         [ldap]\nservers = \"ldaps://a.test\"\nbase = \"dc=test\"\n"
     );
     Config::parse(&text, &folder.join("m.toml")).unwrap()
 }
@@ -189,7 +190,8 @@ fn a_reload_asks_only_for_groups_that_are_new() {
     let folder = folder("sources-reload");
     let says = Says::default();
     says.members(&["alice@customer.test"]);
-    let before = load(&config(&folder, GROUP), &says, None).unwrap();
+    let mut before = load(&config(&folder, GROUP), &says, None).unwrap();
+    before.make_due();
     assert_eq!(says.asked(), 1);
     says.nothing();
     let shared = format!("{GROUP}share = 0.0\n[scope.also]\nmode = \"group\"\ngroups = [\"cn=relay\"]\n");
