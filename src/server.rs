@@ -5,6 +5,7 @@
 
 mod accept;
 mod listen;
+mod policy;
 mod worker;
 
 use std::future::Future;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 pub use listen::{ListenError, Listener, Sockets, bind};
+pub use policy::{PolicyService, serve as serve_policy};
 
 use crate::config;
 use crate::milter::{CurrentSite, Judge, UnderWay};

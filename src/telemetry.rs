@@ -4,6 +4,8 @@
 //! meets. Never a subject, a body, or a secret. What clients send is written escaped, and cut where it is long.
 
 mod json;
+mod lock_down;
+mod policy;
 mod scopes;
 
 use std::fs::File;
@@ -23,6 +25,12 @@ pub use scopes::*;
 use crate::case::{Client, Envelope, Limit};
 use crate::config::{Log, LogFormat};
 use crate::verdict::{Direction, Disposition, Route, Verdict};
+
+pub use lock_down::{
+    lock_down_entered, lock_down_left, lock_down_waits, mx_look_up_failed, mx_state_not_read, mx_state_not_saved,
+    recipient_locked,
+};
+pub use policy::{policy_answered, policy_limit_reached, policy_malformed};
 
 /// Starts the log on standard error or in the systemd journal.
 ///

@@ -12,11 +12,12 @@ use std::time::Duration;
 use conbool_milter::address::Share;
 use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
-    self, Config, Direct, HoldBack, Ldap, LdapServer, Log, LogFormat, Loops, Membership, Milter, Plaintext, Policy,
-    Relay, Rules, Scope, ScopeMode, Scopes, Socket, Telemetry,
+    self, Config, Direct, HoldBack, Ldap, LdapServer, LockDown, Log, LogFormat, Loops, Membership, Milter, Plaintext,
+    Policy, Relay, Rules, Scope, ScopeMode, Scopes, Socket, Telemetry,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
+use conbool_milter::lock_down;
 use conbool_milter::verdict::Mode;
 use proptest::prelude::*;
 
@@ -109,6 +110,13 @@ fn five_lines_are_enough() {
             hold_back: HoldBack { below: 0.5, from: 10 },
             named: [].into(),
         },
+        lock_down: LockDown {
+            mode: lock_down::Mode::Off,
+            open_recipients: vec![],
+            mx_hosts: None,
+            interval: Duration::from_secs(900),
+            settle_time: Duration::from_secs(86_400),
+        },
         kind: kind::Settings::default(),
         // Depends on the host: a site's script is used where there is one.
         rules: config.rules.clone(),
@@ -117,7 +125,7 @@ fn five_lines_are_enough() {
         limits: Limits::default(),
         ldap: None,
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
-        policy: Policy { sockets: vec![] },
+        policy: Policy { sockets: vec![], max_connections: 2000, idle_timeout: Duration::from_secs(1200) },
         telemetry: Telemetry { sockets: vec![], socket_mode: 0o660, socket_group: None },
     };
     assert_eq!(config, expected);
@@ -176,6 +184,13 @@ fn everything_can_be_set() {
             ]
             .into(),
         },
+        lock_down: LockDown {
+            mode: lock_down::Mode::Auto,
+            open_recipients: ["postmaster", "abuse@xn--bcher-kva.test"].map(Into::into).into(),
+            mx_hosts: Some(["mx.example.net", "*.xn--bcher-kva.example"].map(Into::into).into()),
+            interval: Duration::from_secs(60),
+            settle_time: Duration::ZERO,
+        },
         kind: kind::Settings {
             body_limit: 65536,
             lenient_calendaring: true,
@@ -205,7 +220,11 @@ fn everything_can_be_set() {
             max_members: 1000,
         }),
         log: Log { format: LogFormat::Json, level: tracing::Level::DEBUG },
-        policy: Policy { sockets: vec![Socket::Unix("/var/spool/postfix/conbool/policy.sock".into())] },
+        policy: Policy {
+            sockets: vec![Socket::Unix("/var/spool/postfix/conbool/policy.sock".into())],
+            max_connections: 100,
+            idle_timeout: Duration::from_secs(60),
+        },
         telemetry: Telemetry {
             sockets: vec![
                 Socket::Unix("/run/conbool-milter/telemetry.sock".into()),

@@ -25,6 +25,14 @@ struct Entries {
 }
 
 impl AddressSet {
+    /// Adds an address in the form of [`Address::full`], or `@domain`, in the form of
+    /// [`normalize_domain`](super::normalize_domain), for all addresses of a domain.
+    ///
+    /// Returns false, and adds nothing, if the entry is there already or is neither.
+    pub fn insert(&mut self, entry: &str) -> bool {
+        Arc::make_mut(&mut self.entries).insert(entry)
+    }
+
     /// The set with only this share of its addresses in it.
     pub fn with_share(mut self, share: Share) -> Self {
         self.share = share;
@@ -91,9 +99,7 @@ impl AddressSet {
 }
 
 impl<S: AsRef<str>> FromIterator<S> for AddressSet {
-    /// The set of these entries: addresses in the form of [`Address::full`], and `@domain`, in the form of
-    /// [`normalize_domain`](super::normalize_domain), for all addresses of a domain. What is neither is left out, and
-    /// so is what comes twice.
+    /// The set of all entries that [`AddressSet::insert`] takes, without spare memory.
     fn from_iter<I: IntoIterator<Item = S>>(source: I) -> Self {
         let mut entries = Entries::default();
         for entry in source {
@@ -105,10 +111,10 @@ impl<S: AsRef<str>> FromIterator<S> for AddressSet {
 }
 
 impl Entries {
-    fn insert(&mut self, entry: &str) {
-        let Some((local_part, domain)) = entry.rsplit_once('@') else { return };
+    fn insert(&mut self, entry: &str) -> bool {
+        let Some((local_part, domain)) = entry.rsplit_once('@') else { return false };
         if entry.contains('\n') || self.find(local_part, domain).is_some() {
-            return;
+            return false;
         }
         let place = self.text.len();
         self.text.push_str(entry);
@@ -118,6 +124,7 @@ impl Entries {
             let (local_part, domain) = entry_at(text, place).rsplit_once('@').unwrap_or_default();
             hash(hasher, local_part, domain)
         });
+        true
     }
 
     fn has(&self, entry: &str) -> bool {

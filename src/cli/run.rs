@@ -1,5 +1,7 @@
 //! `conbool-milter run`: the daemon.
 
+mod mx_watch;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,6 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::mx_watch::MxWatch;
 use crate::config::Config;
 use crate::judge::{self, Site};
 use crate::milter::CurrentSite;
@@ -22,7 +25,7 @@ use crate::telemetry;
 pub fn run(path: &Path) -> Result<(), String> {
     let (config, policy) = super::load_policy(path)?;
     telemetry::start(&config.log).map_err(|error| format!("log.format: the journal cannot be reached: {error}"))?;
-    allow_descriptors(config.milter.max_connections);
+    allow_descriptors(config.milter.max_connections + config.policy.max_connections);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -38,7 +41,10 @@ pub fn run(path: &Path) -> Result<(), String> {
         let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
         let sockets = Sockets::open(&config).map_err(|error| error.to_string())?;
         let names = sockets.names();
+        let (site, watch) = mx_watch::prepare(&config, site, None);
         let current = Arc::new(CurrentSite::from_pointee(site));
+        let policy = server::serve_policy(sockets.policy, &config.policy, &current).map_err(failed)?;
+        let mut watch = watch.map(|watch| mx_watch::start(watch, current.clone()));
         let shutdown = async {
             telemetry::started(&names);
             notify(&[NotifyState::Ready]);
@@ -47,7 +53,7 @@ pub fn run(path: &Path) -> Result<(), String> {
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
                     _ = hang_up.recv() => tokio::select! {
-                        () = reload(path, &config, &current, &mut scopes) => {}
+                        () = reload(path, &config, &current, &mut scopes, &mut watch) => {}
                         // A directory that does not answer must not keep the daemon from ending.
                         _ = terminate.recv() => break,
                         _ = interrupt.recv() => break,
@@ -59,6 +65,8 @@ pub fn run(path: &Path) -> Result<(), String> {
         };
         let served = server::run(sockets.milter, &config.milter, current.clone(), judge::judge, shutdown).await;
         served.map_err(|error| format!("cannot go on: {error}"))?;
+        // Only now: SMTP sessions that went on until here may have asked it.
+        policy.stop().await;
         telemetry::stopped();
         Ok(())
     })
@@ -66,19 +74,28 @@ pub fn run(path: &Path) -> Result<(), String> {
 
 /// Puts other members of scopes in force, for the messages that begin from now on.
 fn use_scopes(current: &CurrentSite, sets: &ScopeSets) {
-    current.store(Arc::new(current.load().with_scopes(sets)));
+    current.rcu(|site| site.with_scopes(sets));
 }
 
 /// Loads and checks everything, and then swaps it in; if anything is wrong, all stays as it was.
 ///
 /// `started` is the configuration that the daemon started with.
-async fn reload(path: &Path, started: &Config, current: &CurrentSite, scopes: &mut Refresher) {
+async fn reload(
+    path: &Path,
+    started: &Config,
+    current: &Arc<CurrentSite>,
+    scopes: &mut Refresher,
+    watch: &mut Option<MxWatch>,
+) {
     let mut states = vec![NotifyState::Reloading];
     states.extend(NotifyState::monotonic_usec_now().ok());
     notify(&states);
     match load_anew(path, scopes.loaded()).await {
         Ok((config, site, loaded)) => {
+            // Nothing runs between here and the end of this block, so that no answer of the old watch is lost.
+            let (site, next) = mx_watch::prepare(&config, site, watch.as_ref());
             current.store(Arc::new(site));
+            *watch = next.map(|next| mx_watch::start(next, current.clone()));
             scopes.adopt(loaded, super::directory(&config));
             telemetry::reloaded(&started.differences_that_need_a_restart(&config));
         }

@@ -1,6 +1,7 @@
 //! One milter connection: collects what the mail server says into a [`Case`].
 
 use std::ffi::{CStr, CString};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use super::under_way::{Place, UnderWay};
 use crate::case::{Case, Client, HeaderSection, Limit};
 use crate::judge::{self, Site};
 use crate::telemetry;
+use crate::verdict::Reply;
 
 /// Most recipients that one transaction is judged with; Postfix takes 1000 (`smtpd_recipient_limit`).
 const MAX_RECIPIENTS: usize = 50_000;
@@ -125,17 +127,31 @@ impl Session {
         self.answer(ProtoOpts::NOREPLY_MAIL)
     }
 
-    /// RCPT: one more recipient.
-    pub fn rcpt(&mut self, arguments: &[CString]) -> Status {
-        if let Some(message) = self.message.as_mut().filter(|message| message.case.exceeded.is_none()) {
-            let recipient = path(arguments);
-            if message.case.envelope.recipients.len() >= MAX_RECIPIENTS {
-                message.exceed(Limit::Recipients);
-            } else if message.hold(recipient.len() + size_of::<String>()) {
-                message.case.envelope.recipients.push(recipient);
+    /// RCPT: one more recipient. Returns the reply that refuses it; it is then no recipient of the message.
+    ///
+    /// Where no replies to RCPT were agreed, because lock-down was switched on later, the message is judged with it.
+    pub fn rcpt(&mut self, arguments: &[CString]) -> (Status, Option<Reply>) {
+        let answer = self.answer(ProtoOpts::NOREPLY_RCPT);
+        let Some(message) = &mut self.message else { return (answer, None) };
+        let Message { case, site, .. } = message;
+        let recipient = path(arguments);
+        // After a panic, which would be a defect, the whole message is judged, and fails for now.
+        let locked = catch_unwind(AssertUnwindSafe(|| judge::locked(site, &case.client, &recipient))).unwrap_or(None);
+        if let Some(locked) = locked {
+            let at_once = locked.refused && answer != Status::Noreply;
+            telemetry::recipient_locked(&case.client, &case.envelope.sender, &recipient, &locked, at_once, "milter");
+            if at_once {
+                return (Status::Reject, Some(locked.reply(case.client.address)));
             }
         }
-        self.answer(ProtoOpts::NOREPLY_RCPT)
+        if case.exceeded.is_some() {
+            // Nothing more is kept.
+        } else if case.envelope.recipients.len() >= MAX_RECIPIENTS {
+            message.exceed(Limit::Recipients);
+        } else if message.hold(recipient.len() + size_of::<String>()) {
+            message.case.envelope.recipients.push(recipient);
+        }
+        (answer, None)
     }
 
     /// One header field.

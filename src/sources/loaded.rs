@@ -64,7 +64,7 @@ impl Loaded {
         let (config, known) = (config.clone(), before.map(|before| before.groups.clone()).unwrap_or_default());
         let already: BTreeSet<String> = known.keys().cloned().collect();
         let read = spawn_blocking(move || Self::read(&config, description, &known));
-        let (loaded, mut mistakes) = read.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        let (loaded, mut mistakes) = read.await.map_err(internal_error)?;
         let answers = match directory {
             Some(directory) => loaded.ask(directory, &already).await,
             None => Vec::new(),
@@ -75,7 +75,7 @@ impl Loaded {
             loaded.build(|_| true);
             if mistakes.is_empty() { Ok(loaded) } else { Err(mistakes) }
         });
-        finish.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        finish.await.map_err(internal_error)?
     }
 
     /// Loads all scopes as far as they are known on this host: files, and snapshots of groups of this directory.
@@ -134,7 +134,10 @@ impl Loaded {
             }
             for group in &scope.groups {
                 if let Some(known) = known.get(group) {
-                    loaded.groups.insert(group.clone(), known.clone());
+                    // The time between look-ups may be another now.
+                    let mut known = known.clone();
+                    known.due = known.due.min(now.instant + loaded.policy.refresh);
+                    loaded.groups.insert(group.clone(), known);
                 } else {
                     match Group::remembered(&loaded.store, group, now) {
                         Ok(Some(known)) => drop(loaded.groups.insert(group.clone(), known)),
@@ -358,6 +361,10 @@ impl Loaded {
         }
         Ok(accepted)
     }
+}
+
+fn internal_error(_: tokio::task::JoinError) -> Vec<Mistake> {
+    vec![Mistake { place: "scope".into(), line: None, message: "loading it ended in an internal error".into() }]
 }
 
 /// A group as it is named in errors.

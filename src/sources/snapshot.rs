@@ -71,10 +71,12 @@ impl Store {
     /// What keeps it from being there and writable.
     pub fn prepare(&self) -> Result<(), String> {
         let probe = self.folder.join(".probe");
-        let prepared = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)
+        // The mail server has tables in the state directory; the members of groups are nobody's business.
+        let prepared = self
+            .folder
+            .parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| DirBuilder::new().recursive(true).mode(0o700).create(&self.folder))
             .and_then(|()| File::create(&probe))
             .and_then(|_| fs::remove_file(&probe));
         prepared.map_err(|error| {
