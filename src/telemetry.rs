@@ -13,6 +13,7 @@ mod lock_down;
 pub mod metrics;
 mod policy;
 mod rates;
+mod scopes;
 pub mod status;
 mod tally;
 
@@ -32,7 +33,7 @@ use json::JsonLines;
 pub use ledger::{CannotAccept, Connected, Door};
 use ledger::{LEDGER, Stage};
 pub use rates::SAMPLE_EVERY;
-use status::ScopeStatus;
+pub use scopes::*;
 
 use crate::case::{Client, Envelope, Limit};
 use crate::config::{Log, LogFormat};
@@ -202,11 +203,6 @@ pub fn door(door: Door, sockets: impl IntoIterator<Item = String>, max_connectio
 /// A connection is open, for as long as the value lives.
 pub fn connected(door: Door) -> Connected {
     LEDGER.connected(door)
-}
-
-/// All scopes are as this says.
-pub fn scopes(scopes: Vec<ScopeStatus>) {
-    LEDGER.scopes(scopes);
 }
 
 /// To be called every [`SAMPLE_EVERY`], so that rates are known and the times of judgements take no memory.

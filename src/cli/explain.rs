@@ -48,7 +48,10 @@ pub struct Arguments {
 /// # Errors
 /// A configuration or file that cannot be read.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
-    let (config, site) = super::load(config)?;
+    let (config, site, loaded) = super::load(config)?;
+    if let Some(unknown) = loaded.unknown().first() {
+        return Err(unknown.to_string());
+    }
     let (site, _) = mx_watch::prepare(&config, site, None);
     let mut output = std::io::stdout().lock();
     for file in &arguments.files {

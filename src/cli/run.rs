@@ -9,17 +9,19 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::mx_watch::{self, MxWatch};
 use crate::config::Config;
-use crate::judge;
+use crate::judge::{self, Site};
 use crate::milter::CurrentSite;
+use crate::scope::ScopeSets;
 use crate::server::{self, Sockets};
+use crate::sources::{Loaded, Refresher};
 use crate::telemetry;
 
-/// Runs until SIGTERM or SIGINT. SIGHUP loads the configuration and the scripts anew.
+/// Runs until SIGTERM or SIGINT. SIGHUP loads the configuration and all that it names anew.
 ///
 /// # Errors
-/// Whatever keeps the daemon from starting: configuration, scripts, sockets.
+/// Whatever keeps the daemon from starting: configuration, scripts, sources of scopes, sockets.
 pub fn run(path: &Path) -> Result<(), String> {
-    let (config, site) = super::load(path)?;
+    let (config, policy) = super::load_policy(path)?;
     telemetry::start(&config.log).map_err(|error| format!("log.format: the journal cannot be reached: {error}"))?;
     allow_descriptors(config.milter.max_connections + config.policy.max_connections);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -27,6 +29,10 @@ pub fn run(path: &Path) -> Result<(), String> {
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(async {
+        let directory = super::directory(&config);
+        let loaded = Loaded::load(&config, directory.as_ref(), None).await;
+        let (site, loaded) = super::together(policy, loaded)?;
+        let mut scopes = Refresher::new(loaded, directory);
         let failed = |error: std::io::Error| format!("cannot start: {error}");
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -46,7 +52,13 @@ pub fn run(path: &Path) -> Result<(), String> {
                 tokio::select! {
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
-                    _ = hang_up.recv() => reload(path, &config, &current, &mut watch).await,
+                    _ = hang_up.recv() => tokio::select! {
+                        () = reload(path, &config, &current, &mut scopes, &mut watch) => {}
+                        // A directory that does not answer must not keep the daemon from ending.
+                        _ = terminate.recv() => break,
+                        _ = interrupt.recv() => break,
+                    },
+                    sets = scopes.changed() => use_scopes(&current, &sets),
                 }
             }
             notify(&[NotifyState::Stopping]);
@@ -60,27 +72,47 @@ pub fn run(path: &Path) -> Result<(), String> {
     })
 }
 
+/// Puts other members of scopes in force, for the messages that begin from now on.
+fn use_scopes(current: &CurrentSite, sets: &ScopeSets) {
+    current.rcu(|site| site.with_scopes(sets));
+}
+
 /// Loads and checks everything, and then swaps it in; if anything is wrong, all stays as it was.
 ///
 /// `started` is the configuration that the daemon started with.
-async fn reload(path: &Path, started: &Config, current: &Arc<CurrentSite>, watch: &mut Option<MxWatch>) {
+async fn reload(
+    path: &Path,
+    started: &Config,
+    current: &Arc<CurrentSite>,
+    scopes: &mut Refresher,
+    watch: &mut Option<MxWatch>,
+) {
     let mut states = vec![NotifyState::Reloading];
     states.extend(NotifyState::monotonic_usec_now().ok());
     notify(&states);
-    let file = path.to_path_buf();
-    let loaded = tokio::task::spawn_blocking(move || super::load(&file)).await;
-    match loaded.unwrap_or_else(|_| Err("loading it ended in an internal error".into())) {
-        Ok((config, site)) => {
+    match load_anew(path, scopes.loaded()).await {
+        Ok((config, site, loaded)) => {
             telemetry::loaded(path, &site);
             // Nothing runs between here and the end of this block, so that no answer of the old watch is lost.
             let (site, next) = mx_watch::prepare(&config, site, watch.take());
             current.store(Arc::new(site));
             *watch = next.map(|next| mx_watch::start(next, current.clone()));
+            scopes.adopt(loaded, super::directory(&config));
             telemetry::reloaded(&started.differences_that_need_a_restart(&config));
         }
         Err(mistakes) => telemetry::reload_failed(&mistakes),
     }
     notify(&[NotifyState::Ready]);
+}
+
+/// Loads everything that the configuration names. Groups whose members are known are not looked up.
+async fn load_anew(path: &Path, before: &Loaded) -> Result<(Config, Site, Loaded), String> {
+    let file = path.to_path_buf();
+    let loaded = tokio::task::spawn_blocking(move || super::load_policy(&file)).await;
+    let (config, policy) = loaded.map_err(|_| "loading it ended in an internal error")??;
+    let loaded = Loaded::load(&config, super::directory(&config).as_ref(), Some(before)).await;
+    let (site, loaded) = super::together(policy, loaded)?;
+    Ok((config, site, loaded))
 }
 
 /// Tells systemd (sd_notify(3)), where it started the daemon.

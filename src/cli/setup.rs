@@ -50,7 +50,7 @@ struct Postfix {
 /// configuration can be generated, or it cannot be written.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     let Server::Postfix(args) = &arguments.server;
-    let (config, _) = super::load(config)?;
+    let (config, ..) = super::load(config)?;
     let provider = Provider::load(&config.provider).map_err(|error| error.message)?;
     let directory = std::path::absolute(&args.postfix_config)
         .map_err(|error| format!("{}: {error}", args.postfix_config.display()))?;

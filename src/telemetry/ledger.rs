@@ -112,6 +112,7 @@ pub struct Ledger {
     limits: [AtomicU64; LIMITS.len()],
     connections: [AtomicU64; Door::ALL.len()],
     failing_to_accept: AtomicUsize,
+    scope_failures: Mutex<BTreeMap<String, u64>>,
     rates: Mutex<Rates>,
     state: Mutex<State>,
 }
@@ -161,6 +162,7 @@ impl Ledger {
             limits: Default::default(),
             connections: Default::default(),
             failing_to_accept: AtomicUsize::new(0),
+            scope_failures: Mutex::default(),
             rates: Mutex::new(Rates::new(started)),
             state: Mutex::new(state),
         }
@@ -215,6 +217,16 @@ impl Ledger {
     /// The daemon takes no more connections.
     pub fn draining(&self) {
         lock(&self.state).phase = Phase::Draining;
+    }
+
+    /// A source of a scope could not be read again.
+    pub fn scope_refresh_failed(&self, scope: &str) {
+        *lock(&self.scope_failures).entry(scope.to_owned()).or_default() += 1;
+    }
+
+    /// How often a source of a scope could not be read again.
+    pub fn scope_refresh_failures(&self, scope: &str) -> u64 {
+        lock(&self.scope_failures).get(scope).copied().unwrap_or_default()
     }
 
     /// How the scopes are now.

@@ -111,6 +111,12 @@ const SCOPE_HELD_BACK: Metric = metric(
     &["scope"],
     "1 if an answer of the scope's sources is not put in force, 0 if not.",
 );
+const SCOPE_REFRESH_FAILURES: Metric = metric(
+    "conbool_milter_scope_refresh_failures_total",
+    Kind::Counter,
+    &["scope"],
+    "How often a source of the scope could not be read again.",
+);
 const LOCK_DOWN_ENFORCED: Metric = metric(
     "conbool_milter_lock_down_enforced",
     Kind::Gauge,
@@ -154,6 +160,7 @@ pub const METRICS: &[Metric] = &[
     SCOPE_MEMBERS,
     SCOPE_AGE,
     SCOPE_HELD_BACK,
+    SCOPE_REFRESH_FAILURES,
     LOCK_DOWN_ENFORCED,
     LOCK_DOWN_STEPPED_BACK,
     LOCK_DOWN,
@@ -257,7 +264,10 @@ fn publish(ledger: &Ledger) {
     for scope in status.scopes {
         gauge!(SCOPE_MEMBERS.name, "scope" => scope.name.clone()).set(scope.members as f64);
         gauge!(SCOPE_AGE.name, "scope" => scope.name.clone()).set(scope.age_seconds as f64);
-        gauge!(SCOPE_HELD_BACK.name, "scope" => scope.name).set(flag(scope.held_back));
+        gauge!(SCOPE_HELD_BACK.name, "scope" => scope.name.clone()).set(flag(scope.held_back));
+        // There from the start, so that the first failure is an increase.
+        let failures = ledger.scope_refresh_failures(&scope.name);
+        counter!(SCOPE_REFRESH_FAILURES.name, "scope" => scope.name).absolute(failures);
     }
     for domain in status.lock_down {
         gauge!(LOCK_DOWN_ENFORCED.name, "domain" => domain.domain.clone()).set(flag(domain.enforced));
