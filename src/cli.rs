@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod run;
+mod sender_table;
 mod setup;
 
 use std::io::Write;

@@ -5,6 +5,7 @@ mod files;
 mod keys;
 mod notation;
 mod policy;
+mod postfix;
 mod reader;
 mod suggest;
 mod syntax;
@@ -20,6 +21,7 @@ use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::policy::Policy;
+pub use self::postfix::{DEFAULT_POSTFIX_DIRECTORY, Postfix, TableType};
 pub use self::telemetry::Telemetry;
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
@@ -55,6 +57,8 @@ pub struct Config {
     pub direct: Direct,
     /// Section `[loops]`.
     pub loops: Loops,
+    /// Section `[postfix]`.
+    pub postfix: Postfix,
     /// Section `[log]`.
     pub log: Log,
     /// Section `[policy]`.

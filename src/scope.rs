@@ -1,9 +1,12 @@
 //! Whose mail belongs on the relay.
 
 mod from_field;
+pub mod sender_table;
 
 use crate::address::{Address, AddressSet};
 use crate::case::HeaderSection;
+
+pub use sender_table::{Entries, SenderTable};
 
 /// The senders whose mail belongs on the relay.
 #[derive(Debug, Clone)]

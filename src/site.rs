@@ -56,6 +56,7 @@ pub fn load(config: &Config) -> Result<Site, Vec<SiteError>> {
             internal_networks: config.internal_networks.clone(),
         },
         scope: Scope { senders, from_field: config.scope.from_field },
+        sender_table: Arc::default(),
         kind: config.kind.clone(),
         max_passes: config.loops.max_passes,
         on_loop: config.loops.action,

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::judge;
+use super::sender_table;
+use crate::judge::{self, Site};
 use crate::milter::CurrentSite;
+use crate::mta::postfix::Upkeep;
 use crate::server::{self, Sockets};
 use crate::telemetry;
 
@@ -32,7 +35,10 @@ pub fn run(path: &Path) -> Result<(), String> {
         let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
         let sockets = Sockets::open(&config).map_err(|error| error.to_string())?;
         let names = sockets.names();
+        let upkeep = Upkeep::new(site.sender_table.clone());
         let current = Arc::new(CurrentSite::from_pointee(site));
+        let (in_force, configs) = watch::channel(Arc::new(config.clone()));
+        tokio::spawn(sender_table::keep_in_step(upkeep, current.clone(), configs));
         let shutdown = async {
             telemetry::started(&names);
             notify(&[NotifyState::Ready]);
@@ -40,7 +46,7 @@ pub fn run(path: &Path) -> Result<(), String> {
                 tokio::select! {
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
-                    _ = hang_up.recv() => reload(path, &config, &current).await,
+                    _ = hang_up.recv() => reload(path, &config, &current, &in_force).await,
                 }
             }
             notify(&[NotifyState::Stopping]);
@@ -55,7 +61,7 @@ pub fn run(path: &Path) -> Result<(), String> {
 /// Loads and checks everything, and then swaps it in; if anything is wrong, all stays as it was.
 ///
 /// `started` is the configuration that the daemon started with.
-async fn reload(path: &Path, started: &Config, current: &CurrentSite) {
+async fn reload(path: &Path, started: &Config, current: &CurrentSite, in_force: &watch::Sender<Arc<Config>>) {
     let mut states = vec![NotifyState::Reloading];
     states.extend(NotifyState::monotonic_usec_now().ok());
     notify(&states);
@@ -63,8 +69,10 @@ async fn reload(path: &Path, started: &Config, current: &CurrentSite) {
     let loaded = tokio::task::spawn_blocking(move || super::load(&file)).await;
     match loaded.unwrap_or_else(|_| Err("loading it ended in an internal error".into())) {
         Ok((config, site)) => {
-            current.store(Arc::new(site));
+            let sender_table = current.load().sender_table.clone();
+            current.store(Arc::new(Site { sender_table, ..site }));
             telemetry::reloaded(&started.differences_that_need_a_restart(&config));
+            in_force.send_replace(Arc::new(config));
         }
         Err(mistakes) => telemetry::reload_failed(&mistakes),
     }

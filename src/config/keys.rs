@@ -11,7 +11,7 @@ use tracing::Level;
 use super::reader::Reader;
 use super::{
     Config, DEFAULT_SITE_SCRIPT, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope, ScopeMode, Socket, files,
-    notation, policy, telemetry,
+    notation, policy, postfix, telemetry,
 };
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
@@ -55,6 +55,7 @@ pub fn read(reader: &mut Reader) -> Config {
         rules: rules(reader, &folder),
         direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
         loops: loops(reader),
+        postfix: postfix::read(reader, &folder),
         log: log(reader),
         policy,
         telemetry,
