@@ -1,4 +1,4 @@
-//! Measures the judgement alone, without a socket: `judge`, and the kind scan in it.
+//! Measures the judgement alone, without a socket: `judge`, the kind scan in it, and look-ups in a large scope.
 
 #[path = "load/messages.rs"]
 mod messages;
@@ -7,6 +7,7 @@ use std::path::Path;
 
 use divan::{Bencher, black_box};
 
+use conbool_milter::address::{Address, AddressSet, Share};
 use conbool_milter::case::{Case, Client, Envelope};
 use conbool_milter::config::Config;
 
@@ -86,4 +87,41 @@ fn judgement(bencher: Bencher, name: &str) {
     let mut case = case(&message);
     take_body(&site, &mut case, &message);
     bencher.bench(|| judge::judge(&site, black_box(&case)));
+}
+
+/// Addresses of a large scope.
+const SCOPE_SIZE: usize = 200_000;
+
+fn scope_entries() -> Vec<String> {
+    (0..SCOPE_SIZE).map(|number| format!("first.last{number}@department.customer.test")).collect()
+}
+
+/// Looking up an address in a large scope: one that is in it, one by its extension, and one that is not.
+#[divan::bench(args = ["first.last77777", "first.last77777+news", "nobody", "nobody+news"])]
+fn scope_look_up(bencher: Bencher, local_part: &str) {
+    let set = AddressSet::from_iter(scope_entries());
+    let address = Address::parse(&format!("{local_part}@department.customer.test")).expect("an address");
+    bencher.bench(|| set.contains(black_box(&address)));
+}
+
+/// The same where only a share is in scope, for an address that is listed.
+#[divan::bench]
+fn scope_look_up_with_share(bencher: Bencher) {
+    let set = AddressSet::from_iter(scope_entries()).with_share(Share::new(0.5).expect("a fraction"));
+    let address = Address::parse("first.last77777@department.customer.test").expect("an address");
+    bencher.bench(|| set.contains(black_box(&address)));
+}
+
+/// Making a large scope of its entries.
+#[divan::bench(sample_count = 20)]
+fn scope_building(bencher: Bencher) {
+    let entries = scope_entries();
+    bencher.bench(|| AddressSet::from_iter(black_box(&entries)));
+}
+
+/// Dropping a large scope, as the last message that was judged by it does.
+#[divan::bench(sample_count = 20)]
+fn scope_dropping(bencher: Bencher) {
+    let entries = scope_entries();
+    bencher.with_inputs(|| AddressSet::from_iter(&entries)).bench_values(drop);
 }

@@ -76,8 +76,11 @@ fn load(path: &Path) -> Result<(Config, Site), String> {
             if let Some(provider) = table.as_ref().and_then(|table| table.get("provider")?.as_str()) {
                 let script = table.as_ref().and_then(|table| table.get("rules")?.get("site_script")?.as_str());
                 let script = script.map(|script| path.parent().unwrap_or(path).join(script));
-                lines
-                    .extend(told(site::policy_mistakes(provider, script.filter(|script| script.is_file()).as_deref())));
+                let script = script.filter(|script| script.is_file());
+                let scopes = table.as_ref().and_then(|table| table.get("scope")?.as_table());
+                let named =
+                    scopes.into_iter().flatten().filter(|(_, value)| value.is_table()).map(|(name, _)| name.as_str());
+                lines.extend(told(site::policy_mistakes(provider, script.as_deref(), named)));
             }
             Err(lines.join("\n"))
         }

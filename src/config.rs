@@ -7,6 +7,7 @@ mod notation;
 mod policy;
 mod postfix;
 mod reader;
+mod scope;
 mod suggest;
 mod syntax;
 mod telemetry;
@@ -20,8 +21,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
+pub use self::files::reason;
+pub use self::notation::sender;
 pub use self::policy::Policy;
 pub use self::postfix::{DEFAULT_POSTFIX_DIRECTORY, Postfix, TableType};
+pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes};
 pub use self::telemetry::Telemetry;
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
@@ -31,6 +35,9 @@ pub const DEFAULT_PATH: &str = "/etc/conbool-milter/conbool-milter.toml";
 
 /// The site's own script, if `rules.site_script` does not name another.
 pub const DEFAULT_SITE_SCRIPT: &str = "/etc/conbool-milter/site.sieve";
+
+/// Where the daemon keeps its state, if `state_directory` does not name another.
+pub const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/conbool-milter";
 
 /// The whole configuration, checked and with every default filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,8 +54,10 @@ pub struct Config {
     pub relay: Relay,
     /// `socket` and section `[milter]`.
     pub milter: Milter,
-    /// Section `[scope]`.
-    pub scope: Scope,
+    /// `state_directory`: where the daemon keeps what it must find again after a restart.
+    pub state_directory: PathBuf,
+    /// Section `[scope]` and sections `[scope.NAME]`.
+    pub scope: Scopes,
     /// Section `[kind]`.
     pub kind: kind::Settings,
     /// Section `[rules]`.
@@ -169,27 +178,6 @@ pub enum Socket {
     Unix(PathBuf),
     /// `inet:host:port`, `inet:port@host`, `inet6:…`; the host is an address.
     Inet(IpAddr, u16),
-}
-
-/// Which senders' mail belongs on the relay.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Scope {
-    /// `scope.mode`: `"all"` hosted senders (default), or the `"list"`.
-    pub mode: ScopeMode,
-    /// `scope.senders`: addresses and `@domain` entries, lower case, domain in A-label form, all of hosted domains;
-    /// needed by mode `list`, refused with mode `all`.
-    pub senders: Vec<String>,
-    /// `scope.match`: `"header-or-envelope"` (default: true) or `"envelope"` (false).
-    pub from_field: bool,
-}
-
-/// `scope.mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScopeMode {
-    /// All senders of hosted domains.
-    All,
-    /// Those that `senders` lists.
-    List,
 }
 
 /// The policy scripts.

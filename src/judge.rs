@@ -19,8 +19,8 @@ use crate::address::Address;
 use crate::case::{Case, Limit};
 use crate::headers::{self, Markers};
 use crate::kind;
-use crate::rules::{Action, Effects, Facts, Rules};
-use crate::scope::{self, FromAddresses, Scope, SenderTable};
+use crate::rules::{Action, Effects, Facts, Lists, Rules};
+use crate::scope::{self, FromAddresses, Scope, ScopeSets, SenderTable};
 use crate::trust::{NotTheRelay, Trust};
 use crate::verdict::{
     Direction, Disposition, HeaderEdit, Kind, Mode, Peer, ROUTE_FIELD, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam,
@@ -28,7 +28,7 @@ use crate::verdict::{
 };
 
 /// One site: its domains, whom it trusts, whose mail is in scope, and its rules.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Site {
     /// The hosted domains, in the form of [`normalize_domain`](crate::address::normalize_domain).
     pub hosted: HashSet<String>,
@@ -47,9 +47,36 @@ pub struct Site {
     /// The provider's marker fields.
     pub markers: Markers,
     /// The compiled policy.
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
+    /// The lists that it uses.
+    pub lists: Arc<Lists>,
     /// What is carried out, and what is only watched.
     pub modes: Modes,
+}
+
+impl Site {
+    /// This site with other addresses in its scopes. The policy is not compiled again.
+    pub fn with_scopes(&self, scopes: &ScopeSets) -> Self {
+        let mut lists = Lists::clone(&self.lists);
+        lists.insert(SCOPE_LIST.into(), scopes.default.clone());
+        lists.extend(scopes.named.iter().map(|(name, members)| (named_scope_list(name), members.clone())));
+        Self {
+            scope: Scope { senders: scopes.default.clone(), ..self.scope.clone() },
+            lists: Arc::new(lists),
+            ..self.clone()
+        }
+    }
+}
+
+/// Name of the list of the default scope.
+pub const SCOPE_LIST: &str = "scope";
+
+/// Name of the list of all hosted domains.
+pub const HOSTED_DOMAINS_LIST: &str = "hosted-domains";
+
+/// Name of the list of a named scope.
+pub fn named_scope_list(scope: &str) -> String {
+    format!("{SCOPE_LIST}.{scope}")
 }
 
 /// What is done with a message that goes round between this host and the relay.
@@ -243,7 +270,7 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
         verdict.reasons.push(why);
         return verdict;
     }
-    let effects = match site.rules.run(&facts, case) {
+    let effects = match site.rules.run(&facts, case, &site.lists) {
         Ok(effects) => effects,
         Err(failure) => {
             let text = "Mail policy could not be evaluated; try again later".into();

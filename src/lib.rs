@@ -30,6 +30,7 @@
 //! | `main.rs`, [`cli`] | arguments; one file a subcommand. `cli::explain` is the offline door |
 //! | [`server`] | composition root: sockets, accepting, worker threads, drain |
 //! | [`milter`], [`mta`], [`site`] | the milter door; what each mail server needs to be told; loading a site |
+//! | [`sources`] | where the addresses of the scopes come from: list files, groups, snapshots |
 //! | [`telemetry`], [`provider`] | logs and metrics, one vocabulary; a provider is a folder |
 //! | [`config`] | TOML in, checked plain values out, every mistake at once |
 //! | [`judge`] | the one pipeline: `Case` in, `Verdict` out; no I/O, no clock |
@@ -67,6 +68,7 @@ pub mod rules;
 pub mod scope;
 pub mod server;
 pub mod site;
+pub mod sources;
 pub mod telemetry;
 pub mod trust;
 pub mod verdict;

@@ -8,7 +8,7 @@ mod message;
 mod script;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -157,11 +157,13 @@ const CPU_LIMIT: usize = 10_000;
 /// time in proportion to the square of their number.
 const MAX_ADDRESSES: usize = 5_000;
 
-/// The compiled scripts with all they need.
+/// The members of each list, by the part of its name after [`LIST_PREFIX`].
+pub type Lists = HashMap<String, Arc<AddressSet>>;
+
+/// The compiled scripts. They know which lists there are, but not who is on them.
 pub struct Rules {
     runtime: Runtime,
     scripts: Vec<CompiledScript>,
-    lists: HashMap<String, AddressSet>,
 }
 
 struct CompiledScript {
@@ -180,13 +182,12 @@ impl std::fmt::Debug for Rules {
 impl Rules {
     /// Compiles the scripts, which run in this order, and checks that they use only what is supported.
     ///
-    /// `lists` maps the part of a list's name after [`LIST_PREFIX`] to its members.
+    /// `lists` are the parts of the lists' names after [`LIST_PREFIX`].
     ///
     /// # Errors
     /// All mistakes found in all scripts, the first syntax error of each.
-    pub fn compile(scripts: &[Script], lists: HashMap<String, AddressSet>) -> Result<Self, Vec<ScriptError>> {
-        let lists: HashMap<_, _> =
-            lists.into_iter().map(|(name, members)| (format!("{LIST_PREFIX}{name}"), members)).collect();
+    pub fn compile(scripts: &[Script], lists: &BTreeSet<String>) -> Result<Self, Vec<ScriptError>> {
+        let lists: BTreeSet<String> = lists.iter().map(|name| format!("{LIST_PREFIX}{name}")).collect();
         let mut compiled = Vec::new();
         let mut errors = Vec::new();
         for source in scripts {
@@ -206,24 +207,25 @@ impl Rules {
             .with_max_redirects(0)
             .with_max_out_messages(0)
             .with_protected_headers(script::PROTECTED_FIELDS.iter().copied())
-            .with_valid_ext_lists(lists.keys().cloned())
+            .with_valid_ext_lists(lists.iter().cloned())
             .with_env_variable("name", env!("CARGO_PKG_NAME"))
             .with_env_variable("version", env!("CARGO_PKG_VERSION"))
             .with_env_variable("location", "MTA")
             .with_env_variable("phase", "during");
-        Ok(Self { runtime, scripts: compiled, lists })
+        Ok(Self { runtime, scripts: compiled })
     }
 
-    /// Runs the scripts on a message.
+    /// Runs the scripts on a message, with the lists as they are now.
     ///
     /// # Errors
-    /// [`RulesFailure`] if a script stops with an error, runs too long, or asks for something that is not supported.
-    pub fn run(&self, facts: &Facts, case: &Case) -> Result<Effects, RulesFailure> {
+    /// [`RulesFailure`] if a script stops with an error, runs too long, or asks for something that is not supported or
+    /// for a list that is not there.
+    pub fn run(&self, facts: &Facts, case: &Case, lists: &Lists) -> Result<Effects, RulesFailure> {
         let mut effects = Effects::default();
         // The keywords of one script are there for the next, which can so take back what the provider's policy said.
         let mut keywords = String::new();
         for script in &self.scripts {
-            keywords = self.run_script(script, facts, case, keywords, &mut effects)?;
+            keywords = self.run_script(script, facts, case, lists, keywords, &mut effects)?;
         }
         effects.read_keywords(&keywords);
         Ok(effects)
@@ -234,6 +236,7 @@ impl Rules {
         script: &CompiledScript,
         facts: &Facts,
         case: &Case,
+        lists: &Lists,
         keywords: String,
         effects: &mut Effects,
     ) -> Result<String, RulesFailure> {
@@ -270,8 +273,8 @@ impl Rules {
                 Event::FileInto { folder, .. } if folder.eq_ignore_ascii_case(QUARANTINE_MAILBOX) => {
                     effects.act(Action::Quarantine);
                 }
-                Event::ListContains { lists, values, .. } => {
-                    input = Input::from(self.list_contains(&lists, &values).map_err(&failure)?);
+                Event::ListContains { lists: names, values, .. } => {
+                    input = Input::from(list_contains(lists, &names, &values).map_err(&failure)?);
                 }
                 // The rewritten message; the edits themselves are read off the header section below.
                 Event::CreatedMessage { .. } => {}
@@ -288,17 +291,18 @@ impl Rules {
         let keywords = context.global_variable(KEYWORDS).map(|value| value.to_string().into_owned());
         Ok(kept.or(keywords).unwrap_or_default())
     }
+}
 
-    fn list_contains(&self, lists: &[String], values: &[String]) -> Result<bool, String> {
-        for name in lists {
-            let members = self.lists.get(name).ok_or_else(|| format!("there is no list {name:?}"))?;
-            let mut addresses = values.iter().filter_map(|value| Address::parse(value));
-            if addresses.any(|address| members.contains(&address)) {
-                return Ok(true);
-            }
+fn list_contains(lists: &Lists, names: &[String], values: &[String]) -> Result<bool, String> {
+    for name in names {
+        let members = name.strip_prefix(LIST_PREFIX).and_then(|name| lists.get(name));
+        let members = members.ok_or_else(|| format!("there is no list {name:?}"))?;
+        let mut addresses = values.iter().filter_map(|value| Address::parse(value));
+        if addresses.any(|address| members.contains(&address)) {
+            return Ok(true);
         }
-        Ok(false)
     }
+    Ok(false)
 }
 
 /// sieve-rs keeps the keywords of RFC 5232's internal variable in a global variable of this name.

@@ -3,18 +3,30 @@
 mod from_field;
 pub mod sender_table;
 
-use crate::address::{Address, AddressSet};
-use crate::case::HeaderSection;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use sender_table::{Entries, SenderTable};
+
+use crate::address::{Address, AddressSet};
+use crate::case::HeaderSection;
 
 /// The senders whose mail belongs on the relay.
 #[derive(Debug, Clone)]
 pub struct Scope {
     /// Who.
-    pub senders: AddressSet,
+    pub senders: Arc<AddressSet>,
     /// Whether the address of the From field counts beside the envelope sender.
     pub from_field: bool,
+}
+
+/// The addresses of every scope.
+#[derive(Debug, Clone, Default)]
+pub struct ScopeSets {
+    /// The default scope: whose mail belongs on the relay.
+    pub default: Arc<AddressSet>,
+    /// The named scopes, which are lists for the policy scripts.
+    pub named: BTreeMap<String, Arc<AddressSet>>,
 }
 
 /// Most addresses of From fields that are looked at; a message has one author, or a few.

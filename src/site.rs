@@ -1,16 +1,19 @@
 //! Loading a site: the provider and the scripts that the configuration names.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::address::AddressSet;
-use crate::config::{Config, ScopeMode};
+use arc_swap::ArcSwap;
+
+use crate::config::Config;
 use crate::headers::Markers;
-use crate::judge::Site;
+use crate::judge::{HOSTED_DOMAINS_LIST, SCOPE_LIST, Site, named_scope_list};
 use crate::provider::Provider;
-use crate::rules::{Rules, Script};
-use crate::scope::Scope;
+use crate::rules::{Lists, Rules, Script};
+use crate::scope::{Scope, ScopeSets, SenderTable};
+use crate::sources;
 use crate::trust::Trust;
 
 /// A mistake in a file that the configuration names.
@@ -37,46 +40,71 @@ impl fmt::Display for SiteError {
     }
 }
 
-/// Loads the provider and the scripts that the configuration names.
+impl From<sources::Mistake> for SiteError {
+    fn from(mistake: sources::Mistake) -> Self {
+        Self { file: Some(mistake.file), line: mistake.line, message: mistake.message }
+    }
+}
+
+/// Loads the provider, the scripts and the scopes that the configuration names, as far as they are on this host.
 ///
 /// # Errors
 /// Every mistake found in them.
 pub fn load(config: &Config) -> Result<Site, Vec<SiteError>> {
-    let hosted: HashSet<String> = config.domains.iter().cloned().collect();
-    let senders = match config.scope.mode {
-        ScopeMode::All => AddressSet::Domains(hosted.clone()),
-        ScopeMode::List => AddressSet::Listed(config.scope.senders.iter().cloned().collect()),
-    };
-    let (markers, rules) = policy(&config.provider, config.rules.site_script.as_deref(), &hosted, &senders)?;
+    match (load_policy(config), sources::load(config)) {
+        (Ok(site), Ok(scopes)) => Ok(site.with_scopes(&scopes)),
+        (site, scopes) => {
+            let mut errors = site.err().unwrap_or_default();
+            errors.extend(scopes.err().into_iter().flatten().map(SiteError::from));
+            Err(errors)
+        }
+    }
+}
+
+/// Loads the provider and the scripts that the configuration names. All scopes of the site are empty.
+///
+/// # Errors
+/// Every mistake found in them.
+pub fn load_policy(config: &Config) -> Result<Site, Vec<SiteError>> {
+    let scopes = config.scope.named.keys().map(String::as_str);
+    let (markers, rules) = policy(&config.provider, config.rules.site_script.as_deref(), scopes)?;
+    let hosted_domains = config.domains.iter().map(|domain| format!("@{domain}")).collect();
     Ok(Site {
-        hosted,
+        hosted: config.domains.iter().cloned().collect(),
         trust: Trust {
             relay_networks: config.relay.networks.clone(),
             relay_certificates: config.relay.certificates.clone(),
             internal_networks: config.internal_networks.clone(),
         },
-        scope: Scope { senders, from_field: config.scope.from_field },
-        sender_table: Arc::default(),
+        scope: Scope { senders: Arc::default(), from_field: config.scope.from_field },
+        sender_table: Arc::new(ArcSwap::from_pointee(match config.has_static_sender_table() {
+            true => SenderTable::HostedDomains,
+            false => SenderTable::Unknown,
+        })),
         kind: config.kind.clone(),
         max_passes: config.loops.max_passes,
         on_loop: config.loops.action,
         markers,
-        rules,
+        rules: Arc::new(rules),
+        lists: Arc::new(Lists::from([(HOSTED_DOMAINS_LIST.into(), Arc::new(hosted_domains))])),
         modes: config.modes,
-    })
+    }
+    .with_scopes(&ScopeSets::default()))
 }
 
 /// The mistakes in the policy of a configuration that has mistakes of its own, so that all can be told at once.
-pub fn policy_mistakes(provider: &str, site_script: Option<&Path>) -> Vec<SiteError> {
-    let nobody = AddressSet::Listed(HashSet::new());
-    policy(provider, site_script, &HashSet::new(), &nobody).err().unwrap_or_default()
-}
-
-fn policy(
+pub fn policy_mistakes<'a>(
     provider: &str,
     site_script: Option<&Path>,
-    hosted: &HashSet<String>,
-    senders: &AddressSet,
+    named_scopes: impl Iterator<Item = &'a str>,
+) -> Vec<SiteError> {
+    policy(provider, site_script, named_scopes).err().unwrap_or_default()
+}
+
+fn policy<'a>(
+    provider: &str,
+    site_script: Option<&Path>,
+    named_scopes: impl Iterator<Item = &'a str>,
 ) -> Result<(Markers, Rules), Vec<SiteError>> {
     let mut errors = Vec::new();
     let mut scripts = Vec::new();
@@ -97,11 +125,9 @@ fn policy(
             }
         }
     }
-    let lists = HashMap::from([
-        ("hosted-domains".to_string(), AddressSet::Domains(hosted.clone())),
-        ("scope".to_string(), senders.clone()),
-    ]);
-    match Rules::compile(&scripts, lists) {
+    let mut lists = BTreeSet::from([HOSTED_DOMAINS_LIST, SCOPE_LIST].map(String::from));
+    lists.extend(named_scopes.map(named_scope_list));
+    match Rules::compile(&scripts, &lists) {
         Ok(rules) if errors.is_empty() => Ok((markers, rules)),
         compiled => {
             let mistakes = compiled.err().unwrap_or_default().into_iter();

@@ -8,8 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use conbool_milter::address::Share;
 use conbool_milter::config::{
-    self, Config, Direct, Log, LogFormat, Loops, Milter, Policy, Relay, Rules, Scope, ScopeMode, Socket, Telemetry,
+    self, Config, Direct, HoldBack, Log, LogFormat, Loops, Milter, Policy, Postfix, Relay, Rules, Scope, ScopeMode,
+    Scopes, Socket, TableType, Telemetry,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
@@ -60,6 +62,10 @@ fn every_bad_file_fails_with_exactly_its_errors() {
     assert!(failures.is_empty(), "\n{failures}");
 }
 
+fn scope(mode: ScopeMode) -> Scope {
+    Scope { mode, senders: vec![], files: vec![], groups: vec![], share: Share::ALL }
+}
+
 #[test]
 fn five_lines_are_enough() {
     let config = load(GOOD, "minimal.toml").unwrap();
@@ -87,7 +93,14 @@ fn five_lines_are_enough() {
             workers: None,
             drain_timeout: Duration::from_secs(30),
         },
-        scope: Scope { mode: ScopeMode::All, senders: vec![], from_field: true },
+        state_directory: "/var/lib/conbool-milter".into(),
+        scope: Scopes {
+            default: scope(ScopeMode::All),
+            from_field: true,
+            refresh: Duration::from_secs(900),
+            hold_back: HoldBack { below: 0.5, from: 10 },
+            named: [].into(),
+        },
         kind: kind::Settings::default(),
         // Depends on the host: a site's script is used where there is one.
         rules: config.rules.clone(),
@@ -131,10 +144,26 @@ fn everything_can_be_set() {
             workers: Some(4),
             drain_timeout: Duration::ZERO,
         },
-        scope: Scope {
-            mode: ScopeMode::List,
-            senders: ["alice@customer.test", "@xn--bcher-kva.test", "jürgen@sub.customer.test"].map(Into::into).into(),
+        state_directory: file("state"),
+        scope: Scopes {
+            default: Scope {
+                senders: ["alice@customer.test", "@xn--bcher-kva.test", "jürgen@sub.customer.test"]
+                    .map(Into::into)
+                    .into(),
+                files: vec![file("senders")],
+                groups: vec!["cn=relay,dc=customer,dc=test".into(), "relay-users".into()],
+                share: Share::new(0.25).unwrap(),
+                ..scope(ScopeMode::Group)
+            },
             from_field: false,
+            refresh: Duration::from_secs(60),
+            hold_back: HoldBack { below: 0.0, from: 100 },
+            named: [
+                ("avg".into(), Scope { senders: vec!["bob@remote.test".into()], ..scope(ScopeMode::List) }),
+                ("NTA-7516".into(), Scope { files: vec![file("senders")], ..scope(ScopeMode::List) }),
+                ("tenth".into(), Scope { share: Share::new(0.1).unwrap(), ..scope(ScopeMode::All) }),
+            ]
+            .into(),
         },
         kind: kind::Settings {
             body_limit: 65536,

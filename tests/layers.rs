@@ -9,6 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["server"],
     &["milter", "mta", "site"],
+    &["sources"],
     &["telemetry", "provider"],
     &["config"],
     &["judge"],

@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use conbool_milter::address::AddressSet;
 use conbool_milter::case::{Case, Client, Envelope, HeaderSection};
 use conbool_milter::config::Config;
 use conbool_milter::judge::{self, Site};
@@ -29,8 +28,8 @@ fn site() -> Site {
 
 fn with_script(text: &str) -> Site {
     let script = Script { file: "site.sieve".into(), text: text.into() };
-    let lists = [("scope".to_string(), AddressSet::Domains(["customer.test".to_string()].into()))];
-    Site { rules: Rules::compile(&[script], lists.into()).expect("a good script"), ..site() }
+    let rules = Rules::compile(&[script], &["scope".to_string()].into()).expect("a good script");
+    Site { rules: rules.into(), ..site() }
 }
 
 fn case(client: &str, sender: &str) -> Case {

@@ -67,7 +67,8 @@ fn unreadable(error: &io::Error, written: &str) -> String {
     format!("cannot be read: {}{hint}", reason(error))
 }
 
-fn resolve(folder: &Path, written: &str) -> Result<PathBuf, String> {
+/// A path that need not exist; a relative one starts at `folder`.
+pub fn resolve(folder: &Path, written: &str) -> Result<PathBuf, String> {
     if written.is_empty() {
         return Err("is empty; write a path, or leave the key out".into());
     }

@@ -1,6 +1,5 @@
 //! The keys: what each means, may hold, and is if it is left out.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use tracing::Level;
 
 use super::reader::Reader;
 use super::{
-    Config, DEFAULT_SITE_SCRIPT, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Scope, ScopeMode, Socket, files,
-    notation, policy, postfix, telemetry,
+    Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Socket,
+    files, notation, policy, postfix, scope, telemetry,
 };
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
@@ -23,10 +22,10 @@ const NETWORKS: &str = r#"["192.0.2.0/24"]"#;
 const SOCKET: &str = r#""unix:/var/spool/postfix/conbool/milter.sock""#;
 const HOST: &str = r#""mail.example.com""#;
 const PEM: &str = r#""/etc/conbool-milter/relay.pem""#;
-const SENDERS: &str = r#"["alice@example.com", "@example.org"]"#;
+const FOLDER: &str = r#""/var/lib/conbool-milter""#;
 
 /// Longest time for a limit in seconds: one week, so that no sum of times can overflow.
-const WEEK: u64 = 7 * 24 * 3600;
+pub(super) const WEEK: u64 = 7 * 24 * 3600;
 
 /// Asks `reader` for every key there is.
 pub fn read(reader: &mut Reader) -> Config {
@@ -43,14 +42,16 @@ pub fn read(reader: &mut Reader) -> Config {
     let telemetry = telemetry::read(reader, &[socket.as_slice(), &policy.sockets].concat());
     let internal_networks = reader.strings("internal_networks", NETWORKS, notation::network).unwrap_or_default();
     disjoint(reader, &relay_networks, &internal_networks);
+    let state_directory = reader.string("state_directory", FOLDER, |written| files::resolve(&folder, written));
     Config {
         provider,
         internal_networks: plain(Some(internal_networks)),
         modes: modes(reader),
         relay: relay(reader, &folder, relay_networks),
         milter: milter(reader, socket),
-        scope: scope(reader, &domains),
+        scope: scope::read(reader, &folder, &domains),
         domains,
+        state_directory: state_directory.unwrap_or_else(|| DEFAULT_STATE_DIRECTORY.into()),
         kind: kind(reader),
         rules: rules(reader, &folder),
         direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
@@ -129,31 +130,6 @@ pub fn sockets(reader: &mut Reader, key: &str, example: &str, taken: &[Socket]) 
 
 pub fn socket_mode(reader: &mut Reader, key: &str) -> u32 {
     reader.string(key, r#""0660", in quotes: the permission bits in octal"#, notation::socket_mode).unwrap_or(0o660)
-}
-
-fn scope(reader: &mut Reader, domains: &[String]) -> Scope {
-    let mode = reader.choice("scope.mode", &[("all", ScopeMode::All), ("list", ScopeMode::List)]);
-    let senders = reader.strings("scope.senders", SENDERS, notation::sender).unwrap_or_default();
-    match mode {
-        Some(ScopeMode::List) => reader.require("scope.senders", SENDERS),
-        None if reader.has("scope.mode") => {}
-        _ => reader.wrong_value("scope.senders", "has no effect; add scope.mode = \"list\", or remove it"),
-    }
-    let hosted: HashSet<&str> = domains.iter().map(String::as_str).collect();
-    // A domain with a mistake in it is one mistake, not one for each of its senders.
-    let known = !hosted.is_empty() && !reader.is_flawed("domains");
-    for sender in senders.iter().filter(|_| known) {
-        let domain = sender.get_ref().rsplit_once('@').map_or("", |(_, domain)| domain);
-        if !hosted.contains(domain) {
-            let problem = format!("is not of a hosted domain; add \"{domain}\" to domains, or remove the entry");
-            reader.wrong("scope.senders", sender.span(), &problem);
-        }
-    }
-    Scope {
-        mode: mode.unwrap_or(ScopeMode::All),
-        senders: plain(Some(senders)),
-        from_field: reader.choice("scope.match", &[("header-or-envelope", true), ("envelope", false)]).unwrap_or(true),
-    }
 }
 
 fn kind(reader: &mut Reader) -> kind::Settings {
@@ -240,6 +216,6 @@ pub fn plain<T>(list: Option<Vec<Spanned<T>>>) -> Vec<T> {
     list.into_iter().flatten().map(Spanned::into_inner).collect()
 }
 
-fn size(number: Option<u64>) -> Option<usize> {
+pub(super) fn size(number: Option<u64>) -> Option<usize> {
     number.and_then(|number| usize::try_from(number).ok())
 }

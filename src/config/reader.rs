@@ -26,6 +26,10 @@ pub struct Reader<'a> {
     root: &'a DeTable<'a>,
     syntax: Syntax,
     asked: Vec<String>,
+    /// Sections with a name that cannot be.
+    misnamed: Vec<String>,
+    /// What stands for a name that the file chooses, where the keys are listed and there is no file.
+    placeholder: Option<&'static str>,
     missing: Vec<(String, String)>,
     errors: Vec<ConfigError>,
 }
@@ -48,18 +52,29 @@ pub fn read<T>(file: &Path, text: &str, read: impl FnOnce(&mut Reader) -> T) -> 
     }
 }
 
-/// The keys that `read` asks for, in its order.
+/// The keys that `read` asks for, in its order. `NAME` stands for a name that the file chooses.
 pub fn keys_of<T>(read: impl FnOnce(&mut Reader) -> T) -> Vec<String> {
     let root = DeTable::new();
     let mut reader = Reader::new(Path::new(""), "", Lines::of(""), &root, Syntax::default());
+    reader.placeholder = Some("NAME");
     read(&mut reader);
     reader.asked
 }
 
 impl<'a> Reader<'a> {
     fn new(file: &'a Path, text: &'a str, lines: Lines<'a>, root: &'a DeTable<'a>, syntax: Syntax) -> Self {
-        let (asked, missing, errors) = (Vec::new(), Vec::new(), Vec::new());
-        Self { file, text, lines, root, syntax, asked, missing, errors }
+        Self {
+            file,
+            text,
+            lines,
+            root,
+            syntax,
+            asked: Vec::new(),
+            misnamed: Vec::new(),
+            placeholder: None,
+            missing: Vec::new(),
+            errors: Vec::new(),
+        }
     }
 
     /// The configuration file.
@@ -157,6 +172,47 @@ impl<'a> Reader<'a> {
             DeValue::Boolean(boolean) => Some(*boolean),
             _ => self.wrong_type(key, value, "true or false"),
         }
+    }
+
+    /// A fraction from 0.0 to 1.0.
+    pub fn fraction(&mut self, key: &str) -> Option<f64> {
+        const INSTEAD: &str = "a fraction from 0.0 to 1.0";
+        let value = self.value(key)?;
+        let written = match value.get_ref() {
+            DeValue::Float(float) => float.as_str(),
+            DeValue::Integer(integer) => integer.as_str(),
+            _ => return self.wrong_type(key, value, INSTEAD),
+        };
+        let fraction = written.parse().ok().filter(|fraction| (0.0..=1.0).contains(fraction));
+        if fraction.is_none() {
+            self.wrong(key, value.span(), &format!("is out of range; write {INSTEAD}"));
+        }
+        fraction
+    }
+
+    /// The names of the sections within `section` whose names the file chooses: all that were not asked for so far.
+    /// `check` says what is wrong with a name, as a phrase that follows it.
+    pub fn named_sections(&mut self, section: &str, check: impl Fn(&str) -> Result<(), String>) -> Vec<String> {
+        let table = self.root.get(section).and_then(|value| value.get_ref().as_table());
+        let mut names: Vec<String> = self.placeholder.map(str::to_owned).into_iter().collect();
+        for (name, value) in table.into_iter().flatten() {
+            let path = format!("{section}.{}", written_key(name.get_ref()));
+            if self.asked.contains(&path) || !value.get_ref().is_table() {
+                continue;
+            }
+            match check(name.get_ref()) {
+                Ok(()) => names.push(name.get_ref().to_string()),
+                Err(problem) => {
+                    self.error(
+                        Some(name.span().start),
+                        Some(&path),
+                        format!("{} {problem}", written_key(name.get_ref())),
+                    );
+                    self.misnamed.push(path);
+                }
+            }
+        }
+        names
     }
 
     /// Whether the file holds the key, rightly or wrongly.
@@ -281,7 +337,7 @@ impl<'a> Reader<'a> {
     fn walk(&mut self, table: &'a DeTable<'a>, prefix: &str) {
         for (name, value) in table {
             let path = format!("{prefix}{}", written_key(name.get_ref()));
-            if self.asked.contains(&path) {
+            if self.asked.contains(&path) || self.misnamed.contains(&path) {
                 continue;
             }
             let section = format!("{path}.");

@@ -1,12 +1,11 @@
-use std::collections::HashMap;
-
 use proptest::prelude::*;
 
 use super::*;
-use crate::address::AddressSet;
+use crate::address::{AddressSet, Share};
 use crate::case::{Client, HeaderSection};
 use crate::headers::Marker;
 use crate::rules::Script;
+use crate::scope::Entries;
 
 const POLICY: &str = include_str!("../../sieve/conbool/policy.sieve");
 
@@ -20,7 +19,8 @@ fn site_with(senders: AddressSet, site_script: &str) -> Site {
             relay_certificates: Vec::new(),
             internal_networks: vec!["10.0.0.0/8".parse().unwrap()],
         },
-        scope: Scope { senders, from_field: true },
+        scope: Scope { senders: Arc::new(senders), from_field: true },
+        sender_table: Arc::new(ArcSwap::from_pointee(SenderTable::HostedDomains)),
         kind: kind::Settings::default(),
         max_passes: 3,
         on_loop: LoopAction::Quarantine,
@@ -31,17 +31,18 @@ fn site_with(senders: AddressSet, site_script: &str) -> Site {
             released: marker("X-Conbool-Released", "yes"),
             spam_marks: vec!["X-Spam-Status".into()],
         },
-        rules: Rules::compile(&scripts, HashMap::new()).unwrap(),
+        lists: Arc::default(),
+        rules: Arc::new(Rules::compile(&scripts, &[SCOPE_LIST.into(), named_scope_list("avg")].into()).unwrap()),
         modes: Modes::ENFORCE,
     }
 }
 
 fn site() -> Site {
-    site_with(AddressSet::Domains(["customer.test", "second.test"].map(String::from).into()), "")
+    site_with(AddressSet::from_iter(["@customer.test", "@second.test"]), "")
 }
 
 fn list_site() -> Site {
-    site_with(AddressSet::Listed(["alice@customer.test".to_string()].into()), "")
+    site_with(AddressSet::from_iter(["alice@customer.test"]), "")
 }
 
 const RELAY: (&str, bool) = ("192.0.2.10", true);
@@ -87,6 +88,24 @@ fn a_sender_that_is_not_ascii_gets_a_mark_whatever_the_table_would_do() {
     for sender in ["m\u{fc}ller@customer.test", "alice@\u{ff43}ustomer.test"] {
         let case = case(INTERNAL, sender, &["bob@remote.test"], &[]);
         assert_eq!(routed(&site(), &case), (Route::Relay, None, reasons(&["in-scope"])), "{sender}");
+    }
+}
+
+#[test]
+fn where_the_table_is_behind_the_scope_messages_are_marked() {
+    let site = list_site();
+    let set = |entries: &[&str]| Arc::new(entries.iter().collect());
+    let (written, unsettled) = (set(&["bob@customer.test"]), set(&["erin@customer.test"]));
+    let entries = Entries { written, unsettled, delimiters: "+".into() };
+    site.sender_table.store(Arc::new(SenderTable::Indexed(entries)));
+    for (sender, route, table, why) in [
+        ("alice@customer.test", Route::Relay, Some(Route::Direct), "in-scope"),
+        ("bob@customer.test", Route::Direct, Some(Route::Relay), "out-of-scope"),
+        ("erin@customer.test", Route::Direct, None, "out-of-scope"),
+        ("frank@customer.test", Route::Direct, Some(Route::Direct), "out-of-scope"),
+    ] {
+        let case = case(INTERNAL, sender, &["bob@remote.test"], &[]);
+        assert_eq!(routed(&site, &case), (route, table, reasons(&[why])), "{sender}");
     }
 }
 
@@ -229,7 +248,7 @@ fn a_message_that_goes_round_is_stopped_without_any_marker() {
 #[test]
 fn no_script_can_send_handed_back_mail_to_the_relay_again() {
     let script = "require \"imap4flags\"; removeflag [\"direct:loop-header\", \"direct:released\"]; addflag \"relay\";";
-    let site = site_with(AddressSet::Domains(["customer.test".to_string()].into()), script);
+    let site = site_with(AddressSet::from_iter(["@customer.test"]), script);
     for marker in ["X-Conbool-customer-test", "X-Conbool-Released"] {
         let value = if marker.ends_with("Released") { " yes" } else { " true" };
         let case = case(RELAY, "alice@customer.test", &["bob@remote.test"], &[(marker, value)]);
@@ -240,15 +259,60 @@ fn no_script_can_send_handed_back_mail_to_the_relay_again() {
 #[test]
 fn a_rule_can_send_other_mail_to_the_relay() {
     let script = "require \"imap4flags\"; addflag \"relay:archive\";";
-    let site = site_with(AddressSet::Listed(["alice@customer.test".to_string()].into()), script);
+    let site = site_with(AddressSet::from_iter(["alice@customer.test"]), script);
     let case = case(INTERNAL, "bob@customer.test", &["x@remote.test"], &[]);
     assert_eq!(routed(&site, &case), (Route::Relay, Some(Route::Direct), reasons(&["archive"])));
+}
+
+/// What somebody on the list of the scope `avg` writes goes to the relay.
+const AVG_RULE: &str = "require [\"envelope\", \"extlists\", \"imap4flags\"];
+    if envelope :list \"from\" \"urn:conbool-milter:scope.avg\" { addflag \"relay:avg\"; }";
+
+fn avg(members: &[&str]) -> ScopeSets {
+    let avg = ("avg".to_string(), Arc::new(AddressSet::from_iter(members)));
+    ScopeSets { default: Arc::new(AddressSet::from_iter(["alice@customer.test"])), named: [avg].into() }
+}
+
+#[test]
+fn a_named_scope_is_a_list_of_the_policy() {
+    let site = site_with(AddressSet::default(), AVG_RULE).with_scopes(&avg(&["bob@customer.test"]));
+    let from = |sender: &str| routed(&site, &case(INTERNAL, sender, &["x@remote.test"], &[]));
+    assert_eq!(from("bob+news@customer.test"), (Route::Relay, Some(Route::Direct), reasons(&["avg"])));
+    assert_eq!(from("alice@customer.test"), (Route::Relay, Some(Route::Relay), reasons(&["in-scope"])));
+    assert_eq!(from("carol@customer.test"), (Route::Direct, Some(Route::Direct), reasons(&["out-of-scope"])));
+}
+
+#[test]
+fn other_addresses_in_a_scope_need_no_other_policy() {
+    let before = site_with(AddressSet::default(), AVG_RULE).with_scopes(&avg(&["bob@customer.test"]));
+    let after = before.with_scopes(&avg(&["carol@customer.test"]));
+    let case = case(INTERNAL, "carol@customer.test", &["x@remote.test"], &[]);
+    assert_eq!(judge(&before, &case).route, Route::Direct);
+    assert_eq!(judge(&after, &case).route, Route::Relay);
+    assert!(Arc::ptr_eq(&before.rules, &after.rules));
+}
+
+#[test]
+fn a_list_that_is_not_there_is_a_temporary_failure() {
+    let site = site_with(AddressSet::default(), AVG_RULE);
+    let verdict = judge(&site, &case(INTERNAL, "alice@customer.test", &["x@remote.test"], &[]));
+    assert_eq!((verdict.disposition.name(), verdict.reasons[0].name.as_ref()), ("tempfail", "rules-failed"));
+}
+
+#[test]
+fn a_share_of_the_senders_is_in_scope() {
+    let everybody = AddressSet::from_iter(["@customer.test"]);
+    let site = site_with(everybody.with_share(Share::new(0.03).unwrap()), "");
+    let from = |sender: &str| judge(&site, &case(INTERNAL, sender, &["x@remote.test"], &[])).in_scope;
+    // Positions 0.028 and 0.037.
+    assert!(from("bob@customer.test") && from("Bob+news@Customer.test"));
+    assert!(!from("alice@customer.test"));
 }
 
 #[test]
 fn a_failing_rule_is_a_temporary_failure() {
     let script = "require \"ihave\"; error \"directory away\";";
-    let site = site_with(AddressSet::Domains(["customer.test".to_string()].into()), script);
+    let site = site_with(AddressSet::from_iter(["@customer.test"]), script);
     let verdict = judge(&site, &case(INTERNAL, "alice@customer.test", &["x@remote.test"], &[]));
     assert_eq!((verdict.disposition.name(), verdict.reasons[0].name.as_ref()), ("tempfail", "rules-failed"));
     assert!(verdict.reasons[0].text.contains("directory away"));
@@ -261,7 +325,7 @@ fn rules_reject_discard_and_hold() {
         ("discard;", "discard"),
         ("require \"fileinto\"; fileinto \"Quarantine\";", "quarantine"),
     ] {
-        let site = site_with(AddressSet::Domains(["customer.test".to_string()].into()), script);
+        let site = site_with(AddressSet::from_iter(["@customer.test"]), script);
         let verdict = judge(&site, &case(INTERNAL, "alice@customer.test", &["x@remote.test"], &[]));
         assert_eq!(verdict.disposition.name(), disposition);
         if let Disposition::Reject(reply) = verdict.disposition {

@@ -1,6 +1,6 @@
 //! Compiling a script, and finding at compile time whatever would not work at run time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 use sieve::compiler::grammar::Capability;
@@ -8,7 +8,6 @@ use sieve::runtime::RuntimeError;
 use sieve::{Compiler, Sieve};
 
 use super::{ENVIRONMENT, LIST_PREFIX, QUARANTINE_MAILBOX, Script, ScriptError};
-use crate::address::AddressSet;
 use crate::verdict::{ROUTE_FIELD, SPAM_FLAG_FIELD};
 
 /// Fields that no script may add or remove: RFC 5293, section 6, and those that have keywords or a meaning of their
@@ -34,7 +33,7 @@ pub struct Needs {
 ///
 /// # Errors
 /// The first syntax error, or else every use of something that is not supported.
-pub fn compile(script: &Script, lists: &HashMap<String, AddressSet>) -> Result<(Sieve, Needs), Vec<ScriptError>> {
+pub fn compile(script: &Script, lists: &BTreeSet<String>) -> Result<(Sieve, Needs), Vec<ScriptError>> {
     let error = |line, message| ScriptError { file: script.file.clone(), line, message };
     let sieve = Compiler::new()
         .compile(script.text.as_bytes())
@@ -54,7 +53,7 @@ pub fn compile(script: &Script, lists: &HashMap<String, AddressSet>) -> Result<(
 /// A walk over the compiled program that collects what it needs and what is not supported.
 struct Review<'a> {
     text: &'a str,
-    lists: &'a HashMap<String, AddressSet>,
+    lists: &'a BTreeSet<String>,
     needs: Needs,
     errors: BTreeSet<(Option<usize>, String)>,
 }
@@ -201,10 +200,9 @@ impl Review<'_> {
     fn external_lists(&mut self, keys: &Value) {
         for key in keys.as_array().into_iter().flatten() {
             if let Some(name) = key["Text"].as_str()
-                && !self.lists.contains_key(name)
+                && !self.lists.contains(name)
             {
-                let mut known: Vec<&str> = self.lists.keys().map(String::as_str).collect();
-                known.sort_unstable();
+                let known: Vec<&str> = self.lists.iter().map(String::as_str).collect();
                 let message =
                     format!("there is no list {name:?}; lists begin with {LIST_PREFIX:?}: {}", known.join(", "));
                 self.errors.insert((self.line_of(name), message));

@@ -19,8 +19,9 @@ fn script(text: &str) -> Script {
     Script { file: "site.sieve".into(), text: text.into() }
 }
 
-fn lists() -> HashMap<String, AddressSet> {
-    HashMap::from([("scope".to_string(), AddressSet::Listed(["alice@customer.test".to_string()].into()))])
+fn lists() -> Lists {
+    let alice = Arc::new(AddressSet::from_iter(["alice@customer.test"]));
+    Lists::from([("scope".to_string(), alice.clone()), ("scope.avg".to_string(), alice)])
 }
 
 fn case(fields: &[(&str, &str)]) -> Case {
@@ -34,13 +35,17 @@ fn case(fields: &[(&str, &str)]) -> Case {
     case
 }
 
+fn compile(scripts: &[Script]) -> Result<Rules, Vec<ScriptError>> {
+    Rules::compile(scripts, &lists().into_keys().collect())
+}
+
 fn run(texts: &[&str], fields: &[(&str, &str)]) -> Result<Effects, RulesFailure> {
     let scripts: Vec<Script> = texts.iter().map(|text| script(text)).collect();
-    Rules::compile(&scripts, lists()).unwrap().run(&facts(), &case(fields))
+    compile(&scripts).unwrap().run(&facts(), &case(fields), &lists())
 }
 
 fn errors(text: &str) -> Vec<(Option<usize>, String)> {
-    let errors = Rules::compile(&[script(text)], lists()).map(|_| ()).unwrap_err();
+    let errors = compile(&[script(text)]).map(|_| ()).unwrap_err();
     errors.into_iter().map(|error| (error.line, error.message)).collect()
 }
 

@@ -7,7 +7,7 @@ mod text;
 
 use std::path::{Path, PathBuf};
 
-use conbool_milter::config::{Config, Milter, Scope, ScopeMode};
+use conbool_milter::config::{Config, Milter, ScopeMode};
 use conbool_milter::mta::postfix::{Error, Existing, Fragments, Listeners, Request, generate};
 
 /// A site with two domains, all of their senders in scope.
@@ -19,7 +19,10 @@ fn config() -> Config {
 }
 
 fn listed(senders: &[String]) -> Config {
-    Config { scope: Scope { mode: ScopeMode::List, senders: senders.to_vec(), from_field: true }, ..config() }
+    let mut config = config();
+    config.scope.default.mode = ScopeMode::List;
+    config.scope.default.senders = senders.to_vec();
+    config
 }
 
 fn request<'a>(config: &'a Config, directory: &'a Path, existing: Existing) -> Request<'a> {
