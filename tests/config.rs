@@ -106,6 +106,7 @@ fn five_lines_are_enough() {
         rules: config.rules.clone(),
         direct: Direct { next_hop: None },
         loops: Loops { max_passes: 4, action: LoopAction::Quarantine },
+        postfix: Postfix { config_directory: "/etc/postfix".into(), table_type: None },
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
         policy: Policy { sockets: vec![] },
         telemetry: Telemetry { sockets: vec![], socket_mode: 0o660, socket_group: None },
@@ -175,6 +176,7 @@ fn everything_can_be_set() {
         rules: Rules { site_script: Some(file("site.sieve")) },
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
         loops: Loops { max_passes: 9, action: LoopAction::Reject },
+        postfix: Postfix { config_directory: file("postfix"), table_type: Some(TableType::Lmdb) },
         log: Log { format: LogFormat::Json, level: tracing::Level::DEBUG },
         policy: Policy { sockets: vec![Socket::Unix("/var/spool/postfix/conbool/policy.sock".into())] },
         telemetry: Telemetry {

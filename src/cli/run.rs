@@ -8,8 +8,8 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::Config;
 use super::sender_table;
+use crate::config::Config;
 use crate::judge::{self, Site};
 use crate::milter::CurrentSite;
 use crate::mta::postfix::Upkeep;

@@ -66,11 +66,7 @@ pub async fn keep_in_step(mut upkeep: Upkeep, current: Arc<CurrentSite>, mut con
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Does once what there is to do, on a thread that may wait.
-async fn attempt(
-    mut upkeep: Upkeep,
-    config: Arc<Config>,
-    senders: Arc<AddressSet>,
-) -> (Upkeep, Result<Done, Failure>) {
+async fn attempt(mut upkeep: Upkeep, config: Arc<Config>, senders: Arc<AddressSet>) -> (Upkeep, Result<Done, Failure>) {
     let begin = Instant::now();
     let (done, mut ready) = oneshot::channel();
     // A thread of its own: the end of the daemon does not wait for a postmap that hangs.

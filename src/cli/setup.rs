@@ -82,7 +82,8 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
 
 /// All fragments and tables, each under a heading with the file it belongs into.
 fn listing(fragments: &Fragments, directory: &Path) -> String {
-    let mut text = fragments.written_by_daemon.as_deref().map(|file| format!("# {}\n", start_first(file))).unwrap_or_default();
+    let mut text =
+        fragments.written_by_daemon.as_deref().map(|file| format!("# {}\n", start_first(file))).unwrap_or_default();
     for command in clearing(fragments, &quoted(directory)) {
         text.push_str(&format!("# First: {command}\n"));
     }

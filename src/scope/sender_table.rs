@@ -91,9 +91,8 @@ fn is_plain(written: &str) -> bool {
     let address = written.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(written);
     let Some((local_part, domain)) = address.split_once('@') else { return false };
     let in_atom = |byte: u8| byte.is_ascii_alphanumeric() || b"#$&'*+-/=?^_`{|}~".contains(&byte);
-    let is_dot_string = |text: &str, fits: fn(u8) -> bool| {
-        text.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(fits))
-    };
+    let is_dot_string =
+        |text: &str, fits: fn(u8) -> bool| text.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(fits));
     is_dot_string(local_part, in_atom) && is_dot_string(domain, |byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
@@ -114,7 +113,9 @@ mod tests {
     #[test]
     fn what_is_written_goes_to_the_relay() {
         let table = entries(&["alice@customer.test", "@second.test"], &[], "+");
-        for sender in ["<alice@customer.test>", "alice@customer.test", "<Alice@CUSTOMER.test>", "<any.one+x@second.test>"] {
+        for sender in
+            ["<alice@customer.test>", "alice@customer.test", "<Alice@CUSTOMER.test>", "<any.one+x@second.test>"]
+        {
             assert_eq!(route(&table, sender), Some(Route::Relay), "{sender}");
         }
         for sender in ["<>", "<bob@customer.test>", "<alice.b@customer.test>", "<alice@sub.customer.test>", "<root>"] {
@@ -150,7 +151,8 @@ mod tests {
 
     #[test]
     fn what_changed_a_moment_ago_is_not_certain() {
-        let table = entries(&["alice@customer.test", "@second.test"], &["alice@customer.test", "bob@customer.test"], "+");
+        let table =
+            entries(&["alice@customer.test", "@second.test"], &["alice@customer.test", "bob@customer.test"], "+");
         for sender in ["<alice@customer.test>", "<bob@customer.test>", "<Bob+x@customer.test>"] {
             assert_eq!(route(&table, sender), None, "{sender}");
         }
@@ -177,7 +179,9 @@ mod tests {
         for entry in ["alice@customer.test", "@customer.test", "o'neil+x@customer.test", "a@b@customer.test"] {
             assert!(is_writable(entry), "{entry}");
         }
-        for entry in ["a b@customer.test", "#a@customer.test", "\u{fc}@customer.test", "a\"@customer.test", "a\nb@x.test", "a"] {
+        for entry in
+            ["a b@customer.test", "#a@customer.test", "\u{fc}@customer.test", "a\"@customer.test", "a\nb@x.test", "a"]
+        {
             assert!(!is_writable(entry), "{entry}");
         }
     }
