@@ -74,7 +74,7 @@ fn hand_in(site: &Site, from: &str) -> Result<(String, String), Error> {
 
 fn delivered(site: &Site, (token, id): &(String, String)) -> Result<Way, Error> {
     let way = wait_for("the message at some host", || {
-        let report = Report::now(site, token, id);
+        let report = Some(Report::now(site, token, id)).filter(|report| report.settled)?;
         let host = report.copies.iter().find_map(|copy| match &copy.place {
             Place::Host(host) => Some(host.clone()),
             _ => None,
@@ -118,10 +118,16 @@ fn table(site: &Site) -> PathBuf {
     site.lab.dir.join(SENDER_TABLE)
 }
 
+fn stop(site: &mut Site) -> Result<(), Error> {
+    if !site.daemon.ended() {
+        site.daemon.signal("TERM")?;
+    }
+    Ok(wait_for("the daemon's end", || site.daemon.ended().then_some(()))?)
+}
+
 /// Starts the daemon anew with a table that has been there for a while.
 fn restart(site: &mut Site) -> Result<(), Error> {
-    site.daemon.signal("TERM")?;
-    wait_for("the daemon's end", || site.daemon.ended().then_some(()))?;
+    stop(site)?;
     let long_ago = SystemTime::now() - 2 * SETTLING_TIME;
     for path in [table(site), site.lab.dir.join("etc/main.cf")] {
         File::options().append(true).open(path)?.set_modified(long_ago)?;
@@ -168,8 +174,7 @@ fn mail_in_the_queue() -> Result<(), Error> {
     // While the daemon is away, the table goes on routing what is in the queue.
     site.lab.host(RELAY).stop();
     let waiting = hand_in(&site, "alice@customer.test")?;
-    site.daemon.signal("TERM")?;
-    wait_for("the daemon's end", || site.daemon.ended().then_some(()))?;
+    stop(&mut site)?;
     site.lab.host(RELAY).resume()?;
     let found = delivered(&site, &waiting)?;
     if found != Way(RELAY.into(), Unmarked) {
