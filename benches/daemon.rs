@@ -76,7 +76,8 @@ fn measure(options: &Options, directory: &Path) -> Result<(), Box<dyn Error>> {
     cpu_time(options, &contenders)?;
     tcp_rate(options, &contenders[1])?;
     drop(contenders);
-    memory(options, &conbool(options, directory, "conbool-milter", "")?)
+    memory(options, &conbool(options, directory, "conbool-milter", "")?)?;
+    idle_connections(&conbool(options, directory, "conbool-milter", "")?)
 }
 
 fn libmilter(directory: &Path) -> Result<Contender, Box<dyn Error>> {
@@ -221,6 +222,21 @@ fn memory(options: &Options, contender: &Contender) -> Result<(), Box<dyn Error>
         load::run(&contender.unix, &message, 10, count)?;
         print(&format!("{count} messages of {size}"))?;
     }
+    Ok(())
+}
+
+/// What a connection takes that has had a message and waits for the next.
+fn idle_connections(contender: &Contender) -> Result<(), Box<dyn Error>> {
+    const CONNECTIONS: usize = 1000;
+    const TARGET: f64 = 20.0;
+    // What is taken once, whatever the number of connections.
+    load::run(&contender.unix, &messages::note(), 10, 500)?;
+    let before = contender.daemon.memory()?.resident;
+    let idle = load::idle(&contender.unix, &messages::note(), CONNECTIONS)?;
+    let after = contender.daemon.memory()?.resident;
+    drop(idle);
+    let each = after.saturating_sub(before) as f64 / CONNECTIONS as f64;
+    println!("\nAn idle connection takes {each:.1} KiB, at most {TARGET}: {}", met(each <= TARGET));
     Ok(())
 }
 

@@ -49,6 +49,11 @@ impl Address {
         (!domain.is_empty()).then(|| Self { local_part: local_part.to_lowercase(), domain: normalize_domain(domain) })
     }
 
+    /// The local part, lower case, unquoted.
+    pub fn local_part(&self) -> &str {
+        &self.local_part
+    }
+
     /// The domain, in the form of [`normalize_domain`].
     pub fn domain(&self) -> &str {
         &self.domain
@@ -60,7 +65,7 @@ impl Address {
     }
 
     /// The local part without a `+` extension (RFC 5233's detail part); `None` if it has none.
-    fn user(&self) -> Option<&str> {
+    pub fn user(&self) -> Option<&str> {
         self.local_part.split_once('+').map(|(user, _)| user).filter(|user| !user.is_empty())
     }
 }

@@ -48,10 +48,46 @@ pub struct Envelope {
 /// A limit of the door that a message went past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
-    /// More header bytes or fields than [`HeaderSection`] takes.
+    /// A header section with more bytes or fields than [`HeaderLimits`] allow.
     Header,
     /// More recipients than a door takes.
     Recipients,
+    /// More messages at a time than are judged at a time.
+    Messages,
+    /// More memory for all messages under way than they may have.
+    Memory,
+}
+
+/// What messages may take. A message past a limit is refused for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// `limits.header_size` and `limits.header_fields`: of the header section of one message.
+    pub header: HeaderLimits,
+    /// `limits.messages`: messages under way at a time, from MAIL to their end, default 1000, 1 to 100000.
+    pub messages: usize,
+    /// `limits.message_memory`: bytes that all messages under way hold together, default 256 MiB, at least 4 MiB.
+    pub message_memory: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { header: HeaderLimits::default(), messages: 1000, message_memory: 256 << 20 }
+    }
+}
+
+/// How large a header section may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeaderLimits {
+    /// Most bytes of names and values together; at most, and by default, 1 MiB.
+    pub bytes: usize,
+    /// Most fields; at most, and by default, 20,000.
+    pub fields: usize,
+}
+
+impl Default for HeaderLimits {
+    fn default() -> Self {
+        Self { bytes: HeaderSection::MAX_BYTES, fields: HeaderSection::MAX_FIELDS }
+    }
 }
 
 /// A header section as it was received: fields in order, names and values as raw bytes.
@@ -97,13 +133,22 @@ impl HeaderSection {
     /// Most fields that a section takes.
     pub const MAX_FIELDS: usize = 20_000;
 
+    /// Appends a field, up to the greatest size there is.
+    ///
+    /// # Errors
+    /// As [`push_within`](Self::push_within).
+    pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), Limit> {
+        self.push_within(&HeaderLimits::default(), name, value)
+    }
+
     /// Appends a field.
     ///
     /// # Errors
-    /// [`Limit::Header`] when the section would exceed [`MAX_BYTES`](Self::MAX_BYTES) or
-    /// [`MAX_FIELDS`](Self::MAX_FIELDS); the field is then not kept.
-    pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), Limit> {
-        if self.fields.len() >= Self::MAX_FIELDS || self.bytes.len() + name.len() + value.len() > Self::MAX_BYTES {
+    /// [`Limit::Header`] when the section would exceed the limits; the field is then not kept.
+    pub fn push_within(&mut self, limits: &HeaderLimits, name: &[u8], value: &[u8]) -> Result<(), Limit> {
+        let most_fields = limits.fields.min(Self::MAX_FIELDS);
+        let most_bytes = limits.bytes.min(Self::MAX_BYTES);
+        if self.fields.len() >= most_fields || self.bytes.len() + name.len() + value.len() > most_bytes {
             return Err(Limit::Header);
         }
         // The lengths fit: they are bounded by MAX_BYTES.

@@ -3,7 +3,6 @@
 mod check;
 mod explain;
 mod run;
-mod sender_table;
 mod setup;
 
 use std::io::Write;
@@ -87,13 +86,12 @@ fn load(path: &Path) -> Result<(Config, Site), String> {
     }
 }
 
-/// A mistake in the policy as a line; one in the key `provider` with its place in the configuration.
+/// A mistake in the policy as a line; one in a key of the configuration with its place there.
 fn mistake(config: &Path, error: &SiteError) -> String {
     if error.file.is_some() {
         return error.to_string();
     }
     let text = std::fs::read_to_string(config).unwrap_or_default();
-    let line = text.lines().position(|line| line.trim_start().starts_with("provider"));
-    let place = line.map(|line| format!("{}:{}", config.display(), line + 1));
-    format!("{}: provider: {}", place.unwrap_or_else(|| config.display().to_string()), error.message)
+    let place = config::line_of(&text, error.key).map(|line| format!("{}:{line}", config.display()));
+    format!("{}: {}: {}", place.unwrap_or_else(|| config.display().to_string()), error.key, error.message)
 }

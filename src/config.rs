@@ -3,6 +3,8 @@
 mod error;
 mod files;
 mod keys;
+mod limits;
+mod lock_down;
 mod notation;
 mod policy;
 mod postfix;
@@ -22,11 +24,13 @@ use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::files::reason;
-pub use self::notation::sender;
+pub use self::lock_down::LockDown;
+pub use self::notation::{mx_host, sender};
 pub use self::policy::Policy;
 pub use self::postfix::{DEFAULT_POSTFIX_DIRECTORY, Postfix, TableType};
 pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes};
 pub use self::telemetry::Telemetry;
+use crate::case::Limits;
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
 
@@ -58,6 +62,8 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// Section `[scope]` and sections `[scope.NAME]`.
     pub scope: Scopes,
+    /// Section `[lock_down]`.
+    pub lock_down: LockDown,
     /// Section `[kind]`.
     pub kind: kind::Settings,
     /// Section `[rules]`.
@@ -68,6 +74,8 @@ pub struct Config {
     pub loops: Loops,
     /// Section `[postfix]`.
     pub postfix: Postfix,
+    /// Section `[limits]`.
+    pub limits: Limits,
     /// Section `[log]`.
     pub log: Log,
     /// Section `[policy]`.
@@ -90,6 +98,8 @@ impl Config {
             ("log.format", self.log.format != new.log.format),
             ("log.level", self.log.level != new.log.level),
             ("policy.socket", self.policy.sockets != new.policy.sockets),
+            ("policy.max_connections", self.policy.max_connections != new.policy.max_connections),
+            ("policy.idle_timeout", self.policy.idle_timeout != new.policy.idle_timeout),
             ("telemetry.socket", self.telemetry.sockets != new.telemetry.sockets),
             ("telemetry.socket_mode", self.telemetry.socket_mode != new.telemetry.socket_mode),
             ("telemetry.socket_group", self.telemetry.socket_group != new.telemetry.socket_group),
@@ -128,6 +138,11 @@ impl Config {
 pub fn keys() -> &'static [String] {
     static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| reader::keys_of(keys::read));
     &KEYS
+}
+
+/// The line, from 1, on which a file sets a key (`relay.port`).
+pub fn line_of(text: &str, key: &str) -> Option<usize> {
+    reader::line_of(text, key)
 }
 
 /// The provider's relay, as a peer that hands mail in and as the next hop that takes it.

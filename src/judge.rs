@@ -4,6 +4,7 @@
 //! then the parts are put together. Whatever fails on the way ends in the relay or in a temporary error, never in a
 //! bypass.
 
+mod admission;
 mod modes;
 
 use std::collections::HashSet;
@@ -16,9 +17,10 @@ use bytes::{Bytes, BytesMut};
 pub use modes::Modes;
 
 use crate::address::Address;
-use crate::case::{Case, Limit};
+use crate::case::{Case, Limit, Limits};
 use crate::headers::{self, Markers};
 use crate::kind;
+use crate::lock_down::LockDown;
 use crate::rules::{Action, Effects, Facts, Lists, Rules};
 use crate::scope::{self, FromAddresses, Scope, ScopeSets, SenderTable};
 use crate::trust::{NotTheRelay, Trust};
@@ -26,6 +28,8 @@ use crate::verdict::{
     Direction, Disposition, HeaderEdit, Kind, Mode, Peer, ROUTE_FIELD, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam,
     Verdict,
 };
+
+pub use admission::{hands_back, locked, unproven_relay};
 
 /// One site: its domains, whom it trusts, whose mail is in scope, and its rules.
 #[derive(Debug, Clone)]
@@ -44,8 +48,12 @@ pub struct Site {
     pub max_passes: usize,
     /// What is done with one that it hands in more often.
     pub on_loop: LoopAction,
+    /// Who may write to hosted recipients.
+    pub lock_down: LockDown,
     /// The provider's marker fields.
     pub markers: Markers,
+    /// What messages may take.
+    pub limits: Limits,
     /// The compiled policy.
     pub rules: Arc<Rules>,
     /// The lists that it uses.
@@ -65,6 +73,11 @@ impl Site {
             lists: Arc::new(lists),
             ..self.clone()
         }
+    }
+
+    /// This site, where lock-down in mode `auto` is enforced for these domains.
+    pub fn with_locked(&self, locked: HashSet<String>) -> Self {
+        Self { lock_down: LockDown { locked: Arc::new(locked), ..self.lock_down.clone() }, ..self.clone() }
     }
 }
 
@@ -265,6 +278,12 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
         verdict.reasons.push(why);
         return verdict;
     }
+    let (locked_out, lock_down) = admission::refusal(site, case, trusted);
+    if let Some(refusal) = locked_out {
+        verdict.disposition = refusal;
+        verdict.reasons.extend(lock_down);
+        return verdict;
+    }
     if let Some((stop, why)) = from_relay.then(|| relay_loop(site, case)).flatten() {
         verdict.disposition = stop;
         verdict.reasons.push(why);
@@ -285,6 +304,7 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
     }
     let spam_flags = positions(case, |field| field.is(SPAM_FLAG_FIELD));
     also(&mut verdict.reasons, &facts, !spam_flags.is_empty());
+    verdict.reasons.extend(lock_down);
     dispose(&mut verdict, &effects);
     if matches!(verdict.disposition, Disposition::Continue | Disposition::Quarantine(_)) {
         let mut removed = forged;
@@ -304,48 +324,44 @@ fn positions(case: &Case, chosen: impl Fn(&crate::case::Field<'_>) -> bool) -> H
     case.header.fields().enumerate().filter(|(_, field)| chosen(field)).map(|(position, _)| position).collect()
 }
 
-/// What makes a message refused whatever the rules would say.
+/// What makes a message refused for now whatever the rules would say.
 fn refusal(case: &Case, not_the_relay: Option<NotTheRelay>) -> Option<(Disposition, Reason)> {
-    let client = case.client.address.map(|address| address.to_string()).unwrap_or_else(|| "unknown".into());
-    let (code, enhanced, text, name, why) = match (not_the_relay, case.exceeded) {
-        (Some(NotTheRelay::WithoutTls), _) => (
-            "451",
-            "4.7.0",
-            "Mail from the relay is taken over TLS only; use STARTTLS",
-            "relay-without-tls",
-            format!(
-                "{client} is in relay_networks, but its session is not encrypted, so that its markers prove nothing"
-            ),
-        ),
-        (Some(NotTheRelay::Certificate), _) => (
-            "451",
-            "4.7.0",
-            "Mail from the relay is taken with its client certificate only",
-            "relay-certificate",
-            format!(
-                "{client} is in relay_networks, but shows {} instead of a certificate of relay.certificates",
-                case.client.certificate.as_deref().unwrap_or("no verified certificate")
-            ),
-        ),
-        (None, Some(Limit::Header)) => (
-            "552",
-            "5.3.4",
+    if let Some(proof) = not_the_relay {
+        let (reply, why) = admission::not_the_relay(&case.client, proof);
+        return Some((Disposition::Tempfail(reply), why));
+    }
+    let (code, enhanced, text, name, why) = match case.exceeded? {
+        Limit::Header => (
+            "452",
+            "4.3.4",
             "The message's header section is too large",
             "header-limit",
-            "the header section is larger than any mail program makes it".into(),
+            "the header section is larger than limits.header_size, or has more than limits.header_fields",
         ),
-        (None, Some(Limit::Recipients)) => (
+        Limit::Recipients => (
             "452",
             "4.5.3",
             "Too many recipients in one transaction",
             "recipient-limit",
-            "the message has more recipients than are judged together".into(),
+            "the message has more recipients than are judged together",
         ),
-        (None, None) => return None,
+        Limit::Messages => (
+            "451",
+            "4.3.2",
+            "Too many messages at once; try again later",
+            "message-limit",
+            "as many messages as limits.messages were under way",
+        ),
+        Limit::Memory => (
+            "451",
+            "4.3.2",
+            "Too much mail at once; try again later",
+            "memory-limit",
+            "the messages under way held limits.message_memory",
+        ),
     };
     let reply = Reply { code, enhanced, text: text.into() };
-    let disposition = if code.starts_with('4') { Disposition::Tempfail(reply) } else { Disposition::Reject(reply) };
-    Some((disposition, reason(name, why)))
+    Some((Disposition::Tempfail(reply), reason(name, why.into())))
 }
 
 /// A guard against loops that needs no marker: counts how often the relay has handed in the message, this time included.

@@ -29,12 +29,12 @@
 //! |---|---|
 //! | `main.rs`, [`cli`] | arguments; one file a subcommand. `cli::explain` is the offline door |
 //! | [`server`] | composition root: sockets, accepting, worker threads, drain |
-//! | [`milter`], [`mta`], [`site`] | the milter door; what each mail server needs to be told; loading a site |
+//! | [`milter`], [`policyd`], [`mta`], [`site`] | the milter door; the door for Postfix's policy delegation; what each mail server needs to be told; loading a site |
 //! | [`sources`] | where the addresses of the scopes come from: list files, groups, snapshots |
-//! | [`telemetry`], [`provider`] | logs and metrics, one vocabulary; a provider is a folder |
+//! | [`dns`], [`telemetry`], [`provider`] | the watch over MX hosts; logs and metrics, one vocabulary; a provider is a folder |
 //! | [`config`] | TOML in, checked plain values out, every mistake at once |
 //! | [`judge`] | the one pipeline: `Case` in, `Verdict` out; no I/O, no clock |
-//! | [`headers`], [`kind`], [`rules`], [`scope`], [`trust`] | marker fields and edits; what a message is; the scripts; whose mail is the relay's; who the peer is |
+//! | [`headers`], [`kind`], [`lock_down`], [`rules`], [`scope`], [`trust`] | marker fields and edits; what a message is; whom strangers may write to; the scripts; whose mail is the relay's; who the peer is |
 //! | [`address`], [`case`], [`verdict`] | data |
 //!
 //! A door only translates: nothing from [`judge`] down knows a milter, a socket or tokio. Logs, metrics, SMTP replies
@@ -58,11 +58,14 @@ pub mod address;
 pub mod case;
 pub mod cli;
 pub mod config;
+pub mod dns;
 pub mod headers;
 pub mod judge;
 pub mod kind;
+pub mod lock_down;
 pub mod milter;
 pub mod mta;
+pub mod policyd;
 pub mod provider;
 pub mod rules;
 pub mod scope;

@@ -8,6 +8,7 @@ mod frames;
 mod render;
 mod session;
 mod stream;
+mod under_way;
 
 use std::ffi::CString;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::verdict::Verdict;
 
 pub use session::Session;
 pub use stream::{MilterStream, Socket};
+pub use under_way::UnderWay;
 
 /// The pipeline that the door hands cases to; [`judge::judge`] but for tests.
 pub type Judge = fn(&Site, &Case) -> Verdict;
@@ -32,11 +34,10 @@ pub type CurrentSite = ArcSwap<Site>;
 /// What a verdict may ask of the mail server.
 const NEEDED_ACTIONS: Actions = Actions::ADD_HEADER.union(Actions::CHANGE_HEADER).union(Actions::QUARANTINE);
 
-/// What is asked of the mail server if it can do it: no replies where none is needed, header values with their leading
-/// space, and SKIP.
+/// What is asked of the mail server if it can do it: no replies where none is ever needed, header values with their
+/// leading space, and SKIP. RCPT needs replies where lock-down may refuse recipients.
 const WANTED_OPTIONS: ProtoOpts = ProtoOpts::NOREPLY_CONNECT
     .union(ProtoOpts::NOREPLY_MAIL)
-    .union(ProtoOpts::NOREPLY_RCPT)
     .union(ProtoOpts::NOREPLY_HEADER)
     .union(ProtoOpts::LEADING_SPACE)
     .union(ProtoOpts::SKIP);
@@ -59,10 +60,11 @@ const NO_MACRO: &str = "{conbool_none}";
 /// The callbacks for indymilter: one [`Session`] for each connection of the mail server.
 ///
 /// A message is judged by the site that is current when its MAIL command comes, to its end.
-pub fn callbacks(current: Arc<CurrentSite>, judge: Judge) -> Callbacks<Session> {
+pub fn callbacks(current: Arc<CurrentSite>, under_way: Arc<UnderWay>, judge: Judge) -> Callbacks<Session> {
+    let at_negotiation = current.clone();
     Callbacks::new()
-        .on_negotiate(|context, actions, options| {
-            let status = negotiate(context, actions, options);
+        .on_negotiate(move |context, actions, options| {
+            let status = negotiate(context, actions, options, at_negotiation.load().lock_down.may_refuse());
             Box::pin(async move { status })
         })
         .on_connect(|context, _hostname, socket| {
@@ -71,11 +73,14 @@ pub fn callbacks(current: Arc<CurrentSite>, judge: Judge) -> Callbacks<Session> 
         })
         .on_mail(move |context, arguments| {
             let Context { data, macros, .. } = context;
-            let status = data.get_or_insert_default().mail(current.load_full(), &arguments, macros);
+            let status = data.get_or_insert_default().mail(current.load_full(), &under_way, &arguments, macros);
             Box::pin(async move { status })
         })
         .on_rcpt(|context, arguments| {
-            let status = session(context).rcpt(&arguments);
+            let (status, refusal) = session(context).rcpt(&arguments);
+            if let Some(reply) = refusal {
+                render::refuse(&mut context.reply, &reply, status);
+            }
             Box::pin(async move { status })
         })
         .on_header(|context, name, value| {
@@ -97,7 +102,12 @@ fn session(context: &mut Context<Session>) -> &mut Session {
     context.data.get_or_insert_default()
 }
 
-fn negotiate(context: &mut NegotiateContext<Session>, actions: Actions, options: ProtoOpts) -> Status {
+fn negotiate(
+    context: &mut NegotiateContext<Session>,
+    actions: Actions,
+    options: ProtoOpts,
+    refuses_recipients: bool,
+) -> Status {
     if !actions.contains(NEEDED_ACTIONS) {
         telemetry::unusable_mail_server("it does not let milters add and change header fields and quarantine messages");
         // Ends the session; the mail server does as its default_action says.
@@ -105,7 +115,9 @@ fn negotiate(context: &mut NegotiateContext<Session>, actions: Actions, options:
     }
     context.requested_actions = NEEDED_ACTIONS;
     // indymilter has put in the stages without a callback; an old mail server may not know them all.
-    context.requested_opts = (context.requested_opts | WANTED_OPTIONS) & options;
+    let mut wanted = context.requested_opts | WANTED_OPTIONS;
+    wanted.set(ProtoOpts::NOREPLY_RCPT, !refuses_recipients);
+    context.requested_opts = wanted & options;
     for (stage, names) in MACROS {
         if let Ok(names) = CString::new(*names) {
             context.requested_macros.insert(*stage, names);

@@ -1,11 +1,14 @@
 //! A provider is a folder: `provider.toml` (its relay and marker fields) and `policy.sieve`.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::config;
 use crate::headers::Markers;
+use crate::lock_down::MxHosts;
 use crate::rules::Script;
 
 /// A cloud e-mail security service, as read from its folder.
@@ -17,6 +20,8 @@ pub struct Provider {
     pub relay: Relay,
     /// Its marker fields.
     pub markers: Markers,
+    /// Names of the MX hosts that its customers' domains have; empty if it does not publish them.
+    pub mx_hosts: MxHosts,
     /// Its policy script.
     pub policy: Script,
 }
@@ -35,6 +40,16 @@ struct Description {
     name: String,
     relay: Relay,
     headers: Markers,
+    #[serde(default)]
+    lock_down: LockDown,
+}
+
+/// Section `[lock_down]` of `provider.toml`.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct LockDown {
+    #[serde(default)]
+    mx_hosts: Vec<toml::Spanned<String>>,
 }
 
 /// The providers that come with the program: name, `provider.toml`, `policy.sieve`.
@@ -89,15 +104,22 @@ impl Provider {
     }
 
     fn parse(file: &Path, text: &str, policy: &Path, script: String) -> Result<Self, ProviderError> {
-        let description: Description = toml::from_str(text).map_err(|error| ProviderError {
+        let error = |span: Option<Range<usize>>, message: String| ProviderError {
             file: Some(file.to_path_buf()),
-            line: error.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count()),
-            message: error.message().to_string(),
-        })?;
+            line: span.map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count()),
+            message,
+        };
+        let description: Description =
+            toml::from_str(text).map_err(|problem| error(problem.span(), problem.message().to_string()))?;
+        let mx_host = |written: &toml::Spanned<String>| {
+            let name = config::mx_host(written.get_ref());
+            name.map_err(|problem| error(Some(written.span()), format!("{:?} {problem}", written.get_ref())))
+        };
         Ok(Self {
             name: description.name,
             relay: description.relay,
             markers: description.headers,
+            mx_hosts: description.lock_down.mx_hosts.iter().map(mx_host).collect::<Result<_, _>>()?,
             policy: Script { file: policy.to_path_buf(), text: script },
         })
     }
@@ -119,6 +141,20 @@ mod tests {
     fn an_unknown_provider_is_answered_with_the_known_ones() {
         let error = Provider::load("conbol").unwrap_err();
         assert!(error.message.contains("built in: conbool"), "{}", error.message);
+    }
+
+    #[test]
+    fn mx_hosts_are_read_and_checked() {
+        let text = |host: &str| {
+            format!(
+                "name = \"x\"\n[relay]\nhost = \"relay.example\"\n[headers]\nreserved = []\n[lock_down]\nmx_hosts = [\"{host}\"]\n"
+            )
+        };
+        let parse = |host| Provider::parse(Path::new("p.toml"), &text(host), Path::new("p.sieve"), String::new());
+        assert!(parse("*.MX.example").unwrap().mx_hosts.contains("a.mx.example"));
+        let error = parse("*").unwrap_err();
+        assert_eq!(error.line, Some(7));
+        assert!(error.message.starts_with("\"*\" is not the name of a host"), "{}", error.message);
     }
 
     #[test]

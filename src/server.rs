@@ -5,6 +5,7 @@
 
 mod accept;
 mod listen;
+mod policy;
 mod worker;
 
 use std::future::Future;
@@ -15,9 +16,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 pub use listen::{ListenError, Listener, Sockets, bind};
+pub use policy::{PolicyService, serve as serve_policy};
 
 use crate::config;
-use crate::milter::{CurrentSite, Judge};
+use crate::milter::{CurrentSite, Judge, UnderWay};
 use crate::telemetry;
 
 /// Serves milter connections on these listeners until `shutdown` completes; then lets running SMTP sessions finish
@@ -35,10 +37,18 @@ pub async fn run(
 ) -> io::Result<()> {
     let connections = Arc::new(Semaphore::new(settings.max_connections));
     let (stop, stopped) = watch::channel(false);
+    let under_way = Arc::new(UnderWay::default());
     let count = settings.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut workers = Vec::with_capacity(count);
     for number in 0..count {
-        workers.push(worker::start(number, site.clone(), judge, settings.idle_timeout, stopped.clone())?);
+        workers.push(worker::start(
+            number,
+            site.clone(),
+            under_way.clone(),
+            judge,
+            settings.idle_timeout,
+            stopped.clone(),
+        )?);
     }
     let handles: Arc<[worker::Handle]> = workers.iter().map(|worker| worker.handle.clone()).collect();
     let mut accepting = tokio::task::JoinSet::new();

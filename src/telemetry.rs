@@ -4,6 +4,8 @@
 //! meets. Never a subject, a body, or a secret. What clients send is written escaped, and cut where it is long.
 
 mod json;
+mod lock_down;
+mod policy;
 
 use std::fs::File;
 use std::io::IsTerminal;
@@ -18,9 +20,15 @@ use tracing_subscriber::prelude::*;
 
 use json::JsonLines;
 
-use crate::case::{Client, Envelope};
+use crate::case::{Client, Envelope, Limit};
 use crate::config::{Log, LogFormat};
 use crate::verdict::{Direction, Disposition, Route, Verdict};
+
+pub use lock_down::{
+    lock_down_entered, lock_down_left, lock_down_waits, mx_look_up_failed, mx_state_not_read, mx_state_not_saved,
+    recipient_locked,
+};
+pub use policy::{policy_answered, policy_limit_reached, policy_malformed};
 
 /// Starts the log on standard error or in the systemd journal.
 ///
@@ -224,16 +232,36 @@ pub fn verdict_not_carried_out(queue_id: &str, failure: &dyn std::error::Error) 
     error!(queue_id = cut(queue_id), error = %failure, "verdict not carried out; the message is refused for now");
 }
 
+/// A message went past a limit and is refused for now; its own log line says which.
+pub fn limit_reached(limit: Limit) {
+    let name = match limit {
+        Limit::Header => "header",
+        Limit::Recipients => "recipients",
+        Limit::Messages => "messages",
+        Limit::Memory => "memory",
+    };
+    metrics::counter!("conbool_milter_limit_reached_total", "limit" => name).increment(1);
+}
+
+/// A connection was silent for longer than milter.idle_timeout and is closed.
+pub fn idle_connection_closed() {
+    metrics::counter!("conbool_milter_limit_reached_total", "limit" => "idle").increment(1);
+}
+
 /// A connection could not be accepted.
 pub fn accept_failed(failure: &std::io::Error, wait: Duration) {
     metrics::counter!("conbool_milter_errors_total", "stage" => "accept").increment(1);
     warn!(error = %failure, retry_in = wait.as_secs_f64(), "cannot accept a connection");
 }
 
-/// As many connections as milter.max_connections are open.
-pub fn connection_limit_reached() {
-    metrics::counter!("conbool_milter_errors_total", "stage" => "connection-limit").increment(1);
-    warn!("milter.max_connections reached; new connections wait until one ends");
+/// As many connections as milter.max_connections are open, and one more was closed; `is_due`: whether to log it again.
+pub fn connection_limit_reached(is_due: bool) {
+    metrics::counter!("conbool_milter_limit_reached_total", "limit" => "connections").increment(1);
+    if is_due {
+        warn!(
+            "milter.max_connections reached; new connections are closed, for which the mail server tries again later"
+        );
+    }
 }
 
 /// The limit on open files is lower than milter.max_connections needs.

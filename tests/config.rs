@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use conbool_milter::address::Share;
+use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
-    self, Config, Direct, HoldBack, Log, LogFormat, Loops, Milter, Policy, Postfix, Relay, Rules, Scope, ScopeMode,
-    Scopes, Socket, TableType, Telemetry,
+    self, Config, Direct, HoldBack, LockDown, Log, LogFormat, Loops, Milter, Policy, Postfix, Relay, Rules, Scope,
+    ScopeMode, Scopes, Socket, TableType, Telemetry,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
+use conbool_milter::lock_down;
 use conbool_milter::verdict::Mode;
 use proptest::prelude::*;
 
@@ -101,14 +103,22 @@ fn five_lines_are_enough() {
             hold_back: HoldBack { below: 0.5, from: 10 },
             named: [].into(),
         },
+        lock_down: LockDown {
+            mode: lock_down::Mode::Off,
+            open_recipients: vec![],
+            mx_hosts: None,
+            interval: Duration::from_secs(900),
+            settle_time: Duration::from_secs(86_400),
+        },
         kind: kind::Settings::default(),
         // Depends on the host: a site's script is used where there is one.
         rules: config.rules.clone(),
         direct: Direct { next_hop: None },
         loops: Loops { max_passes: 4, action: LoopAction::Quarantine },
         postfix: Postfix { config_directory: "/etc/postfix".into(), table_type: None },
+        limits: Limits::default(),
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
-        policy: Policy { sockets: vec![] },
+        policy: Policy { sockets: vec![], max_connections: 2000, idle_timeout: Duration::from_secs(1200) },
         telemetry: Telemetry { sockets: vec![], socket_mode: 0o660, socket_group: None },
     };
     assert_eq!(config, expected);
@@ -166,6 +176,13 @@ fn everything_can_be_set() {
             ]
             .into(),
         },
+        lock_down: LockDown {
+            mode: lock_down::Mode::Auto,
+            open_recipients: ["postmaster", "abuse@xn--bcher-kva.test"].map(Into::into).into(),
+            mx_hosts: Some(["mx.example.net", "*.xn--bcher-kva.example"].map(Into::into).into()),
+            interval: Duration::from_secs(60),
+            settle_time: Duration::ZERO,
+        },
         kind: kind::Settings {
             body_limit: 65536,
             lenient_calendaring: true,
@@ -177,8 +194,13 @@ fn everything_can_be_set() {
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
         loops: Loops { max_passes: 9, action: LoopAction::Reject },
         postfix: Postfix { config_directory: file("postfix"), table_type: Some(TableType::Lmdb) },
+        limits: Limits { header: HeaderLimits { bytes: 65536, fields: 500 }, messages: 50, message_memory: 64 << 20 },
         log: Log { format: LogFormat::Json, level: tracing::Level::DEBUG },
-        policy: Policy { sockets: vec![Socket::Unix("/var/spool/postfix/conbool/policy.sock".into())] },
+        policy: Policy {
+            sockets: vec![Socket::Unix("/var/spool/postfix/conbool/policy.sock".into())],
+            max_connections: 100,
+            idle_timeout: Duration::from_secs(60),
+        },
         telemetry: Telemetry {
             sockets: vec![
                 Socket::Unix("/run/conbool-milter/telemetry.sock".into()),

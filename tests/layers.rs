@@ -8,12 +8,12 @@ const LAYERS: &[&[&str]] = &[
     &["main", "lib"],
     &["cli"],
     &["server"],
-    &["milter", "mta", "site"],
+    &["milter", "policyd", "mta", "site"],
     &["sources"],
-    &["telemetry", "provider"],
+    &["dns", "telemetry", "provider"],
     &["config"],
     &["judge"],
-    &["headers", "kind", "rules", "scope", "trust"],
+    &["headers", "kind", "lock_down", "rules", "scope", "trust"],
     &["address", "case", "verdict"],
 ];
 

@@ -2,80 +2,17 @@
 //! began; mistakes change nothing.
 
 mod milter_client;
+mod running;
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use milter_client::{Client, commands};
+use running::Daemon;
 
-/// The built program with a configuration that can be rewritten.
-struct Daemon {
-    folder: PathBuf,
-    process: Child,
-}
-
-impl Daemon {
-    fn start(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("conbool-milter-{}-reload-{name}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("m.toml"), configuration(&folder, "customer.test", "")).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_conbool-milter"))
-            .args(["run", "--config"])
-            .arg(folder.join("m.toml"))
-            .stderr(fs::File::create(folder.join("log")).unwrap())
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let daemon = Self { folder, process };
-        daemon.wait_for_log("\"ready\"", 1);
-        daemon
-    }
-
-    fn configure(&self, domain: &str, more: &str) {
-        // In one step, as an editor should: the daemon must not read half a file.
-        let new = self.folder.join("m.toml.new");
-        fs::write(&new, configuration(&self.folder, domain, more)).unwrap();
-        fs::rename(new, self.folder.join("m.toml")).unwrap();
-    }
-
-    fn reload(&self) {
-        let done = Command::new("kill").args(["-s", "HUP", &self.process.id().to_string()]).status().unwrap();
-        assert!(done.success());
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("log")).unwrap()
-    }
-
-    fn wait_for_log(&self, text: &str, times: usize) {
-        let begin = Instant::now();
-        while self.log().matches(text).count() < times {
-            assert!(begin.elapsed() < Duration::from_secs(30), "{text} is not in the log:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn client(&self) -> Client {
-        Client::connect(&self.folder.join("milter.sock")).ready()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn configuration(folder: &std::path::Path, domain: &str, more: &str) -> String {
-    format!(
-        "provider = \"conbool\"\ndomains = [\"{domain}\"]\nrelay_networks = [\"192.0.2.0/24\"]\n\
-         internal_networks = [\"10.0.0.0/8\"]\nsocket = \"unix:{}/milter.sock\"\n{more}",
-        folder.display()
-    )
+/// A milter connection of an internal client.
+fn internal_client(daemon: &Daemon) -> Client {
+    Client::connect(&daemon.folder.join("milter.sock")).ready()
 }
 
 /// What an author in customer.test gets with an envelope sender elsewhere: a mark for the relay where it is hosted.
@@ -88,8 +25,8 @@ fn send(client: &mut Client) -> String {
 
 #[test]
 fn a_reload_is_in_force_for_the_next_message_of_every_connection() {
-    let daemon = Daemon::start("next");
-    let mut client = daemon.client();
+    let daemon = Daemon::start("reload-next");
+    let mut client = internal_client(&daemon);
     assert_eq!(send(&mut client), HOSTED);
     daemon.configure("other.test", "");
     daemon.reload();
@@ -99,12 +36,12 @@ fn a_reload_is_in_force_for_the_next_message_of_every_connection() {
 
 #[test]
 fn a_message_is_judged_by_what_was_in_force_when_it_began() {
-    let daemon = Daemon::start("begun");
-    let mut client = daemon.client();
+    let daemon = Daemon::start("reload-begun");
+    let mut client = internal_client(&daemon);
     client.envelope("x@lists.test", "bob@remote.test");
     client.header("From", "alice@customer.test");
     // MAIL has no answer; the other connection shows that the daemon has got this far.
-    assert_eq!(send(&mut daemon.client()), HOSTED);
+    assert_eq!(send(&mut internal_client(&daemon)), HOSTED);
     std::thread::sleep(Duration::from_millis(100));
     daemon.configure("other.test", "");
     daemon.reload();
@@ -114,8 +51,8 @@ fn a_message_is_judged_by_what_was_in_force_when_it_began() {
 
 #[test]
 fn mistakes_change_nothing_and_are_logged_with_their_place() {
-    let daemon = Daemon::start("mistakes");
-    let mut client = daemon.client();
+    let daemon = Daemon::start("reload-mistakes");
+    let mut client = internal_client(&daemon);
     daemon.configure("customer.test", "relay_network = 1\n[rules]\nsite_script = \"none.sieve\"\n");
     daemon.reload();
     daemon.wait_for_log("configuration not reloaded", 2);
@@ -130,7 +67,7 @@ fn mistakes_change_nothing_and_are_logged_with_their_place() {
 
 #[test]
 fn keys_that_need_a_restart_are_named() {
-    let daemon = Daemon::start("restart");
+    let daemon = Daemon::start("reload-restart");
     daemon.configure("customer.test", "[milter]\nworkers = 3\n[log]\nlevel = \"debug\"\n");
     daemon.reload();
     daemon.wait_for_log("configuration reloaded", 1);
@@ -139,11 +76,11 @@ fn keys_that_need_a_restart_are_named() {
 
 #[test]
 fn no_message_under_load_sees_half_a_configuration() {
-    let daemon = Daemon::start("load");
+    let daemon = Daemon::start("reload-load");
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         let load = || {
-            let mut client = daemon.client();
+            let mut client = internal_client(&daemon);
             let mut sent = 0;
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 // Both parts of the configuration that change together: the domains, and the script that says so.
@@ -169,4 +106,58 @@ fn no_message_under_load_sees_half_a_configuration() {
         let sent: usize = loads.into_iter().map(|load| load.join().unwrap()).sum();
         assert!(sent > 20, "only {sent} messages");
     });
+}
+
+/// A connection of a stranger; returns what was negotiated about RCPT: true if it gets replies.
+fn stranger(daemon: &Daemon) -> (Client, bool) {
+    let mut client = Client::connect(&daemon.folder.join("milter.sock"));
+    let (_, options, _) = client.negotiate();
+    client.connect_from("198.51.100.1");
+    (client, options & 0x8000 == 0)
+}
+
+/// A message to these recipients in a session without replies to RCPT: the final reply.
+fn judged_at_the_end(client: &mut Client, recipients: &[&str]) -> String {
+    client.mail("x@lists.test");
+    for recipient in recipients {
+        client.rcpt(recipient);
+    }
+    let (command, data) = client.end().pop().unwrap();
+    client.send('A', b"");
+    format!("{command} {}", String::from_utf8_lossy(&data))
+}
+
+#[test]
+fn lock_down_that_is_switched_on_refuses_what_it_can_in_sessions_under_way() {
+    let daemon = Daemon::start("reload-lock-down");
+    let (mut before, replies) = stranger(&daemon);
+    assert!(!replies);
+    daemon.configure("customer.test", "[lock_down]\nmode = \"enforce\"\nopen_recipients = [\"postmaster\"]\n");
+    daemon.reload();
+    daemon.wait_for_log("configuration reloaded", 1);
+    let refused = judged_at_the_end(&mut before, &["alice@customer.test", "bob@customer.test"]);
+    assert!(refused.starts_with("y 550 5.7.1 Mail for customer.test is accepted from"), "{refused}");
+    // Who is open must not lose the message, who is locked must not get it.
+    let deferred = judged_at_the_end(&mut before, &["postmaster@customer.test", "alice@customer.test"]);
+    assert!(deferred.starts_with("y 451 4.7.1 "), "{deferred}");
+    assert_eq!(judged_at_the_end(&mut before, &["postmaster@customer.test"]), "c ");
+
+    let (mut after, replies) = stranger(&daemon);
+    assert!(replies);
+    after.mail("x@lists.test");
+    after.rcpt("postmaster@customer.test");
+    assert_eq!(after.receive().0, 'c');
+    after.rcpt("alice@customer.test");
+    let (command, reply) = after.receive();
+    let reply = String::from_utf8_lossy(&reply).into_owned();
+    assert!(command == 'y' && reply.starts_with("550 5.7.1 Mail for customer.test is accepted from"), "{reply}");
+    assert!(reply.contains("not from 198.51.100.1;"), "{reply}");
+    assert_eq!(commands(&after.end()), "c");
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains("\"recipient refused\"")).unwrap();
+    for field in ["\"from\":\"x@lists.test\"", "\"to\":\"alice@customer.test\"", "\"client\":\"198.51.100.1\""] {
+        assert!(line.contains(field), "{line}");
+    }
+    // A recipient that was refused is none of the message.
+    assert!(log.lines().last().unwrap().contains("\"nrcpt\":1"), "{log}");
 }

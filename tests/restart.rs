@@ -1,5 +1,5 @@
-//! Planned restarts under load: with a socket that outlives the daemon, no client sees a temporary error, and every
-//! message arrives once.
+//! Restarts under load, with a socket that outlives the daemon: if they are planned, no client sees a temporary error;
+//! after a kill, some do and try again; every message arrives once.
 
 mod lab;
 
@@ -8,6 +8,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -17,14 +18,19 @@ use lab::mail::{Ending, Mail, Sender};
 use lab::process::wait_for;
 use lab::site::Site;
 
-/// How often the daemon is restarted.
+/// How often the daemon is ended and started again.
 const RESTARTS: usize = 12;
 
 /// How many clients send at a time.
 const CLIENTS: usize = 4;
 
 fn main() -> ExitCode {
-    lab::main(|| Ok(vec![lab::trial("restarts_under_load_are_not_noticed", restarts_under_load_are_not_noticed)]))
+    lab::main(|| {
+        Ok(vec![
+            lab::trial("planned_restarts_under_load_are_not_noticed", planned_restarts_under_load_are_not_noticed),
+            lab::trial("kills_under_load_lose_and_double_nothing", kills_under_load_lose_and_double_nothing),
+        ])
+    })
 }
 
 fn mail(number: usize) -> Mail {
@@ -60,53 +66,94 @@ fn refused(site: &Site, number: usize) -> Option<String> {
     }
 }
 
-fn restarts_under_load_are_not_noticed() -> Result<(), Error> {
-    let config = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sites/all.toml"))?;
-    let mut site = Site::configure("restart", &config, "", "")?;
-    let file = site.lab.dir.join("conbool-milter.toml");
-    // From here on the socket is not the daemon's own.
-    site.daemon.signal("TERM")?;
-    wait_for("the daemon's end", || site.daemon.ended().then_some(()))?;
-    let socket = socket(&site)?;
-    let mut daemon = Daemon::start_with(&file, &socket, &site.lab.dir.join("restart.log"))?;
+/// A site whose daemon can be started anew on a socket that outlives it.
+struct Restarts {
+    site: Site,
+    file: PathBuf,
+    socket: OwnedFd,
+    daemon: Daemon,
+}
 
-    let (numbers, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let refused: Vec<String> = std::thread::scope(|scope| -> Result<_, Error> {
-        let load = || -> Result<Vec<String>, String> {
-            site.lab.enter().map_err(|error| error.to_string())?;
-            let mut failures = Vec::new();
-            while !stop.load(Ordering::Relaxed) {
-                failures.extend(refused(&site, numbers.fetch_add(1, Ordering::Relaxed)));
+impl Restarts {
+    fn new(name: &str) -> Result<Self, Error> {
+        let config = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sites/all.toml"))?;
+        let mut site = Site::configure(name, &config, "", "")?;
+        let file = site.lab.dir.join("conbool-milter.toml");
+        // From here on the socket is not the daemon's own.
+        site.daemon.signal("TERM")?;
+        wait_for("the daemon's end", || site.daemon.ended().then_some(()))?;
+        let socket = socket(&site)?;
+        let daemon = Daemon::start_with(&file, &socket, &site.lab.dir.join("restart.log"))?;
+        Ok(Self { site, file, socket, daemon })
+    }
+
+    /// Ends the daemon by this signal and starts it again, [`RESTARTS`] times, while clients send; each client does
+    /// `send` with one message after another. Returns how many messages there were, and what `send` returned.
+    fn under_load(
+        &mut self,
+        signal: &str,
+        send: impl Fn(&Site, usize) -> Option<String> + Sync,
+    ) -> Result<(usize, Vec<String>), Error> {
+        let (numbers, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let Self { site, file, socket, daemon } = self;
+        let complaints = std::thread::scope(|scope| -> Result<_, Error> {
+            let load = || -> Result<Vec<String>, String> {
+                site.lab.enter().map_err(|error| error.to_string())?;
+                let mut complaints = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    complaints.extend(send(site, numbers.fetch_add(1, Ordering::Relaxed)));
+                }
+                Ok(complaints)
+            };
+            let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(load)).collect();
+            let mut restarts = || -> Result<(), Error> {
+                for restart in 1..=RESTARTS {
+                    let before = numbers.load(Ordering::Relaxed);
+                    wait_for("messages between two restarts", || {
+                        (numbers.load(Ordering::Relaxed) >= before + 10).then_some(())
+                    })?;
+                    daemon.signal(signal)?;
+                    wait_for("the daemon's end", || daemon.ended().then_some(()))?;
+                    *daemon = Daemon::start_with(file, socket, &site.lab.dir.join(format!("restart{restart}.log")))?;
+                }
+                Ok(())
+            };
+            let restarted = restarts();
+            stop.store(true, Ordering::Relaxed);
+            let mut complaints = Vec::new();
+            for client in clients {
+                complaints.extend(client.join().map_err(|_| "a client panicked")??);
             }
-            Ok(failures)
-        };
-        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(load)).collect();
-        let mut restarts = || -> Result<(), Error> {
-            for restart in 1..=RESTARTS {
-                let before = numbers.load(Ordering::Relaxed);
-                wait_for("messages between two restarts", || {
-                    (numbers.load(Ordering::Relaxed) >= before + 10).then_some(())
-                })?;
-                daemon.signal("TERM")?;
-                wait_for("the daemon's end", || daemon.ended().then_some(()))?;
-                daemon = Daemon::start_with(&file, &socket, &site.lab.dir.join(format!("restart{restart}.log")))?;
-            }
-            Ok(())
-        };
-        let restarted = restarts();
-        stop.store(true, Ordering::Relaxed);
-        let mut failures = Vec::new();
-        for client in clients {
-            failures.extend(client.join().map_err(|_| "a client panicked")??);
-        }
-        restarted.map(|()| failures)
-    })?;
-    let sent = numbers.load(Ordering::Relaxed);
+            restarted.map(|()| complaints)
+        })?;
+        Ok((numbers.load(Ordering::Relaxed), complaints))
+    }
+}
+
+fn planned_restarts_under_load_are_not_noticed() -> Result<(), Error> {
+    let mut restarts = Restarts::new("restart")?;
+    let (sent, refused) = restarts.under_load("TERM", refused)?;
     if !refused.is_empty() {
         return Err(format!("{} of {sent} messages were not taken, the first: {}", refused.len(), refused[0]).into());
     }
-    arrive_once(&site, sent)?;
+    arrive_once(&restarts.site, sent)?;
     eprintln!("{sent} messages, {RESTARTS} restarts: none refused, none lost, none doubled");
+    Ok(())
+}
+
+fn kills_under_load_lose_and_double_nothing() -> Result<(), Error> {
+    let mut restarts = Restarts::new("kill")?;
+    let refusals = AtomicUsize::new(0);
+    // A client that is refused for now tries again, as mail clients do.
+    let (sent, _) = restarts.under_load("KILL", |site, number| {
+        while refused(site, number).is_some() {
+            refusals.fetch_add(1, Ordering::Relaxed);
+        }
+        None
+    })?;
+    arrive_once(&restarts.site, sent)?;
+    let refusals = refusals.into_inner();
+    eprintln!("{sent} messages, {RESTARTS} kills: refused for now {refusals} times, none lost, none doubled");
     Ok(())
 }
 

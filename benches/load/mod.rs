@@ -68,3 +68,19 @@ fn sessions(endpoint: &Endpoint, message: &Message, next: &AtomicU64, messages: 
     }
     Ok(edits)
 }
+
+/// Connections that have sent one message each and wait for the next.
+///
+/// # Errors
+/// When a connection fails or a message is refused.
+pub fn idle(endpoint: &Endpoint, message: &Message, connections: usize) -> io::Result<Vec<Session>> {
+    (0..connections as u64)
+        .map(|number| {
+            let mut session = Session::open(endpoint)?;
+            match session.send(message, number)? {
+                Answer::Taken(_) => Ok(session),
+                Answer::Refused => Err(io::Error::other("message refused")),
+            }
+        })
+        .collect()
+}

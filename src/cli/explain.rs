@@ -11,6 +11,7 @@ use clap::Args;
 
 use crate::case::{Case, Client, Envelope};
 use crate::judge::{self, Site};
+use crate::verdict::Reply;
 
 /// What the message's way here is supposed to have been.
 #[derive(Debug, Args)]
@@ -50,18 +51,36 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     let mut output = std::io::stdout().lock();
     for file in &arguments.files {
         let text = read(file).map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;
-        let case = case(&site, arguments, &text);
+        let mut case = case(&site, arguments, &text);
+        let refused = take_out_refused(&site, &mut case);
         let verdict = judge::judge(&site, &case);
         let report = if arguments.json {
-            report::json(&verdict, (arguments.files.len() > 1).then_some(file.as_path()))
+            report::json(&verdict, &refused, (arguments.files.len() > 1).then_some(file.as_path()))
         } else if arguments.files.len() > 1 {
             report::line(file, &verdict)
         } else {
-            report::full(&case, &verdict)
+            report::full(&case, &verdict, &refused)
         };
         writeln!(output, "{report}").map_err(|error| format!("cannot write: {error}"))?;
     }
     Ok(())
+}
+
+/// A recipient that is refused at RCPT, with the reply.
+type Refused = (String, Reply);
+
+/// Takes out the recipients that are refused one by one, as the milter does. If that is all of them, there would be no
+/// message; it is judged with them.
+fn take_out_refused(site: &Site, case: &mut Case) -> Vec<Refused> {
+    let reply = |recipient: &String| {
+        let locked = judge::locked(site, &case.client, recipient).filter(|locked| locked.refused)?;
+        Some((recipient.clone(), locked.reply(case.client.address)))
+    };
+    let refused: Vec<Refused> = case.envelope.recipients.iter().filter_map(reply).collect();
+    if refused.len() < case.envelope.recipients.len() {
+        case.envelope.recipients.retain(|recipient| refused.iter().all(|(other, _)| other != recipient));
+    }
+    refused
 }
 
 fn read(file: &Path) -> std::io::Result<Vec<u8>> {
@@ -74,7 +93,7 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 fn case(site: &Site, arguments: &Arguments, text: &[u8]) -> Case {
-    let (header, body, exceeded) = message_file::parse(text);
+    let (header, body, exceeded) = message_file::parse(&site.limits.header, text);
     let tls = arguments.tls || arguments.cert.is_some();
     let sender = match &arguments.from {
         Some(sender) => sender.clone(),

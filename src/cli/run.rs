@@ -1,18 +1,20 @@
 //! `conbool-milter run`: the daemon.
 
+mod mx_watch;
+mod sender_table;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
-use super::sender_table;
+use self::mx_watch::MxWatch;
+use self::sender_table::SenderTableKeeper;
 use crate::config::Config;
-use crate::judge::{self, Site};
+use crate::judge;
 use crate::milter::CurrentSite;
-use crate::mta::postfix::Upkeep;
 use crate::server::{self, Sockets};
 use crate::telemetry;
 
@@ -23,7 +25,7 @@ use crate::telemetry;
 pub fn run(path: &Path) -> Result<(), String> {
     let (config, site) = super::load(path)?;
     telemetry::start(&config.log).map_err(|error| format!("log.format: the journal cannot be reached: {error}"))?;
-    allow_descriptors(config.milter.max_connections);
+    allow_descriptors(config.milter.max_connections + config.policy.max_connections);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -35,10 +37,11 @@ pub fn run(path: &Path) -> Result<(), String> {
         let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
         let sockets = Sockets::open(&config).map_err(|error| error.to_string())?;
         let names = sockets.names();
-        let upkeep = Upkeep::new(site.sender_table.clone());
+        let (site, watch) = mx_watch::prepare(&config, site, None);
         let current = Arc::new(CurrentSite::from_pointee(site));
-        let (in_force, configs) = watch::channel(Arc::new(config.clone()));
-        tokio::spawn(sender_table::keep_in_step(upkeep, current.clone(), configs));
+        let policy = server::serve_policy(sockets.policy, &config.policy, &current).map_err(failed)?;
+        let mut watch = watch.map(|watch| mx_watch::start(watch, current.clone()));
+        let sender_table = sender_table::start(config.clone(), current.clone());
         let shutdown = async {
             telemetry::started(&names);
             notify(&[NotifyState::Ready]);
@@ -46,13 +49,15 @@ pub fn run(path: &Path) -> Result<(), String> {
                 tokio::select! {
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
-                    _ = hang_up.recv() => reload(path, &config, &current, &in_force).await,
+                    _ = hang_up.recv() => reload(path, &config, &current, &mut watch, &sender_table).await,
                 }
             }
             notify(&[NotifyState::Stopping]);
         };
         let served = server::run(sockets.milter, &config.milter, current.clone(), judge::judge, shutdown).await;
         served.map_err(|error| format!("cannot go on: {error}"))?;
+        // Only now: SMTP sessions that went on until here may have asked it.
+        policy.stop().await;
         telemetry::stopped();
         Ok(())
     })
@@ -61,7 +66,13 @@ pub fn run(path: &Path) -> Result<(), String> {
 /// Loads and checks everything, and then swaps it in; if anything is wrong, all stays as it was.
 ///
 /// `started` is the configuration that the daemon started with.
-async fn reload(path: &Path, started: &Config, current: &CurrentSite, in_force: &watch::Sender<Arc<Config>>) {
+async fn reload(
+    path: &Path,
+    started: &Config,
+    current: &Arc<CurrentSite>,
+    watch: &mut Option<MxWatch>,
+    sender_table: &SenderTableKeeper,
+) {
     let mut states = vec![NotifyState::Reloading];
     states.extend(NotifyState::monotonic_usec_now().ok());
     notify(&states);
@@ -69,10 +80,13 @@ async fn reload(path: &Path, started: &Config, current: &CurrentSite, in_force: 
     let loaded = tokio::task::spawn_blocking(move || super::load(&file)).await;
     match loaded.unwrap_or_else(|_| Err("loading it ended in an internal error".into())) {
         Ok((config, site)) => {
-            let sender_table = current.load().sender_table.clone();
-            current.store(Arc::new(Site { sender_table, ..site }));
-            telemetry::reloaded(&started.differences_that_need_a_restart(&config));
-            in_force.send_replace(Arc::new(config));
+            let need_restart = started.differences_that_need_a_restart(&config);
+            // Nothing runs between here and the end of this block, so that no answer of the old watch is lost.
+            let (site, next) = mx_watch::prepare(&config, site, watch.as_ref());
+            current.store(Arc::new(sender_table.known_to(site)));
+            *watch = next.map(|next| mx_watch::start(next, current.clone()));
+            sender_table.configure(config);
+            telemetry::reloaded(&need_restart);
         }
         Err(mistakes) => telemetry::reload_failed(&mistakes),
     }

@@ -1,5 +1,6 @@
 //! The keys: what each means, may hold, and is if it is left out.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tracing::Level;
 use super::reader::Reader;
 use super::{
     Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Socket,
-    files, notation, policy, postfix, scope, telemetry,
+    files, limits, lock_down, notation, policy, postfix, scope, telemetry,
 };
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
@@ -50,6 +51,7 @@ pub fn read(reader: &mut Reader) -> Config {
         relay: relay(reader, &folder, relay_networks),
         milter: milter(reader, socket),
         scope: scope::read(reader, &folder, &domains),
+        lock_down: lock_down::read(reader, &domains),
         domains,
         state_directory: state_directory.unwrap_or_else(|| DEFAULT_STATE_DIRECTORY.into()),
         kind: kind(reader),
@@ -57,6 +59,7 @@ pub fn read(reader: &mut Reader) -> Config {
         direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
         loops: loops(reader),
         postfix: postfix::read(reader, &folder),
+        limits: limits::read(reader),
         log: log(reader),
         policy,
         telemetry,
@@ -130,6 +133,20 @@ pub fn sockets(reader: &mut Reader, key: &str, example: &str, taken: &[Socket]) 
 
 pub fn socket_mode(reader: &mut Reader, key: &str) -> u32 {
     reader.string(key, r#""0660", in quotes: the permission bits in octal"#, notation::socket_mode).unwrap_or(0o660)
+}
+
+/// An error for each address in the list whose domain is not hosted.
+pub fn of_hosted_domains(reader: &mut Reader, key: &str, domains: &[String], addresses: &[Spanned<String>]) {
+    let hosted: HashSet<&str> = domains.iter().map(String::as_str).collect();
+    // A domain with a mistake in it is one mistake, not one for each of its addresses.
+    let known = !hosted.is_empty() && !reader.is_flawed("domains");
+    for address in addresses.iter().filter(|_| known) {
+        let domain = address.get_ref().rsplit_once('@').map(|(_, domain)| domain);
+        if let Some(domain) = domain.filter(|domain| !hosted.contains(domain)) {
+            let problem = format!("is not of a hosted domain; add \"{domain}\" to domains, or remove the entry");
+            reader.wrong(key, address.span(), &problem);
+        }
+    }
 }
 
 fn kind(reader: &mut Reader) -> kind::Settings {
@@ -212,10 +229,12 @@ pub fn group(written: &str) -> Result<String, String> {
     }
 }
 
+/// The values without their places.
 pub fn plain<T>(list: Option<Vec<Spanned<T>>>) -> Vec<T> {
     list.into_iter().flatten().map(Spanned::into_inner).collect()
 }
 
-pub(super) fn size(number: Option<u64>) -> Option<usize> {
+/// A number as a size in memory.
+pub fn size(number: Option<u64>) -> Option<usize> {
     number.and_then(|number| usize::try_from(number).ok())
 }

@@ -179,6 +179,29 @@ pub fn next_hop(written: &str) -> Result<String, String> {
     Ok(if bracketed { format!("[{host}]{service}") } else { format!("{host}{service}") })
 }
 
+/// The name of an MX host, or `*.` and a domain for all names below it.
+pub fn mx_host(written: &str) -> Result<String, String> {
+    let (star, name) = written.strip_prefix("*.").map_or(("", written), |name| ("*.", name));
+    let name = domain(name).ok().filter(|name| name.contains('.'));
+    let name =
+        name.ok_or("is not the name of a host; write \"mx.example.net\", or \"*.example.net\" for all below it")?;
+    Ok(format!("{star}{name}"))
+}
+
+/// A recipient: an address, or its local part for all hosted domains. Lower case, domain in A-label form.
+pub fn recipient(written: &str) -> Result<String, String> {
+    if written.contains('@') {
+        return sender(written);
+    }
+    let address = sender(&format!("{written}@example.com")).ok();
+    let local_part = address.as_deref().and_then(|address| address.strip_suffix("@example.com"));
+    local_part.filter(|local_part| !local_part.is_empty()).map(str::to_owned).ok_or_else(|| {
+        "is no recipient; write \"postmaster\" for that of every hosted domain, or an address such as \
+         \"postmaster@example.com\""
+            .to_owned()
+    })
+}
+
 /// A sender in scope: an address, or `@domain` for all of a domain. Lower case, domain in A-label form.
 pub fn sender(written: &str) -> Result<String, String> {
     let Some((local, host)) = written.rsplit_once('@') else {

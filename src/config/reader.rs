@@ -61,6 +61,14 @@ pub fn keys_of<T>(read: impl FnOnce(&mut Reader) -> T) -> Vec<String> {
     reader.asked
 }
 
+/// The line on which `text` sets a key.
+pub fn line_of(text: &str, key: &str) -> Option<usize> {
+    let (root, _) = DeTable::parse_recoverable(text);
+    let root = root.into_inner();
+    let reader = Reader::new(Path::new(""), text, Lines::of(text), &root, Syntax::default());
+    reader.lookup(key).map(|value| reader.lines.place(value.span().start).0)
+}
+
 impl<'a> Reader<'a> {
     fn new(file: &'a Path, text: &'a str, lines: Lines<'a>, root: &'a DeTable<'a>, syntax: Syntax) -> Self {
         Self {

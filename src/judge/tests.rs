@@ -4,6 +4,7 @@ use super::*;
 use crate::address::{AddressSet, Share};
 use crate::case::{Client, HeaderSection};
 use crate::headers::Marker;
+use crate::lock_down;
 use crate::rules::Script;
 use crate::scope::Entries;
 
@@ -24,6 +25,7 @@ fn site_with(senders: AddressSet, site_script: &str) -> Site {
         kind: kind::Settings::default(),
         max_passes: 3,
         on_loop: LoopAction::Quarantine,
+        lock_down: LockDown::default(),
         markers: Markers {
             reserved: vec!["X-Conbool-".into()],
             loop_marker: marker("X-Conbool-{domain}", "true"),
@@ -31,9 +33,10 @@ fn site_with(senders: AddressSet, site_script: &str) -> Site {
             released: marker("X-Conbool-Released", "yes"),
             spam_marks: vec!["X-Spam-Status".into()],
         },
+        limits: Limits::default(),
+        modes: Modes::ENFORCE,
         lists: Arc::default(),
         rules: Arc::new(Rules::compile(&scripts, &[SCOPE_LIST.into(), named_scope_list("avg")].into()).unwrap()),
-        modes: Modes::ENFORCE,
     }
 }
 
@@ -341,10 +344,10 @@ fn a_panic_is_a_temporary_failure_of_one_message() {
 }
 
 #[test]
-fn an_oversized_header_section_is_refused() {
+fn an_oversized_header_section_is_refused_for_now() {
     let mut case = case(INTERNAL, "alice@customer.test", &["x@remote.test"], &[]);
     case.exceeded = Some(Limit::Header);
-    assert_eq!(judge(&site(), &case).disposition.name(), "reject");
+    assert_eq!(judge(&site(), &case).disposition.name(), "tempfail");
 }
 
 proptest! {
@@ -402,4 +405,65 @@ fn each_effect_can_be_monitored_alone() {
     let spam = judge(&Site { modes, ..site() }, &case);
     assert_eq!((spam.mode, spam.route), (Mode::Monitor, Route::Relay));
     assert_eq!(removed(&spam), ["X-Conbool-Released"]);
+}
+
+fn locked_site(mode: lock_down::Mode) -> Site {
+    let open = ["postmaster".to_string()].into_iter().collect();
+    Site { lock_down: LockDown { mode, open, ..LockDown::default() }, ..site() }
+}
+
+#[test]
+fn lock_down_refuses_strangers_and_nobody_else() {
+    let site = locked_site(lock_down::Mode::Enforce);
+    let disposition = |from: (&str, bool), recipients: &[&str]| {
+        let verdict = judge(&site, &case(from, "x@lists.test", recipients, &[]));
+        (verdict.disposition.name(), verdict.reasons[0].name.to_string())
+    };
+    let told = |disposition, reason: &str| (disposition, reason.to_string());
+    assert_eq!(disposition(WORLD, &["alice@customer.test"]), told("reject", "lock-down"));
+    assert_eq!(disposition(WORLD, &["alice@customer.test", "bob@second.test"]), told("reject", "lock-down"));
+    assert_eq!(disposition(WORLD, &["postmaster@customer.test"]), told("continue", "inbound"));
+    assert_eq!(disposition(WORLD, &["alice@remote.test"]), told("continue", "inbound"));
+    assert_eq!(disposition(RELAY, &["alice@customer.test"]), told("continue", "inbound"));
+    assert_eq!(disposition(INTERNAL, &["alice@customer.test"]), told("continue", "out-of-scope"));
+    assert_eq!(disposition((RELAY.0, false), &["alice@customer.test"]), told("tempfail", "relay-without-tls"));
+}
+
+#[test]
+fn a_message_for_locked_and_open_recipients_must_come_again() {
+    let case = case(WORLD, "x@lists.test", &["postmaster@customer.test", "alice@customer.test"], &[]);
+    let verdict = judge(&locked_site(lock_down::Mode::Enforce), &case);
+    let Disposition::Tempfail(reply) = verdict.disposition else { panic!("{:?}", verdict.disposition) };
+    assert_eq!((reply.code, reply.enhanced), ("451", "4.7.1"));
+}
+
+#[test]
+fn lock_down_that_only_monitors_leaves_a_reason() {
+    let case = case(WORLD, "x@lists.test", &["alice@customer.test"], &[("X-Spam-Flag", "NO")]);
+    for (mode, expected) in [
+        (lock_down::Mode::Off, reasons(&["inbound", "spam-flag-removed"])),
+        (lock_down::Mode::Monitor, reasons(&["inbound", "spam-flag-removed", "lock-down"])),
+        (lock_down::Mode::Auto, reasons(&["inbound", "spam-flag-removed", "lock-down"])),
+    ] {
+        assert_eq!(routed(&locked_site(mode), &case).2, expected, "{mode:?}");
+    }
+    let enforced = locked_site(lock_down::Mode::Auto).with_locked(["customer.test".to_string()].into());
+    assert_eq!(judge(&enforced, &case).disposition.name(), "reject");
+}
+
+#[test]
+fn only_the_relay_hands_back_and_only_mail_of_hosted_senders() {
+    let hands_back = |(address, tls): (&str, bool), sender: &str, recipient: &str| {
+        let client = case((address, tls), sender, &[], &[]).client;
+        hands_back(&site(), &client, sender, recipient)
+    };
+    assert!(hands_back(RELAY, "alice@customer.test", "carol@remote.test"));
+    assert!(hands_back(RELAY, "<Alice+x@CUSTOMER.test>", "carol@sub.customer.test"));
+    assert!(!hands_back(RELAY, "alice@customer.test", "bob@second.test"), "needs no permission");
+    assert!(!hands_back(RELAY, "mallory@remote.test", "carol@remote.test"));
+    assert!(!hands_back(RELAY, "", "carol@remote.test"));
+    assert!(!hands_back(RELAY, "alice@customer.test", "carol"));
+    assert!(!hands_back((RELAY.0, false), "alice@customer.test", "carol@remote.test"));
+    assert!(!hands_back(WORLD, "alice@customer.test", "carol@remote.test"));
+    assert!(!hands_back(INTERNAL, "alice@customer.test", "carol@remote.test"));
 }

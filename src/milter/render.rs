@@ -70,7 +70,8 @@ fn route_mark(verdict: &Verdict) -> Vec<HeaderEdit> {
     ]
 }
 
-fn refuse(reply: &mut SmtpReply, text: &Reply, status: Status) -> Status {
+/// Sets the reply that goes with a status.
+pub fn refuse(reply: &mut SmtpReply, text: &Reply, status: Status) -> Status {
     // Doubled as libmilter's smfi_setreply() wants it: Postfix and Sendmail make one % of two.
     let line = self::text(&text.text.replace('%', "%%"));
     // Without a text of ours the mail server says 451 4.7.1 or 550 5.7.1, which is right too.

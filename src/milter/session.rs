@@ -1,13 +1,17 @@
 //! One milter connection: collects what the mail server says into a [`Case`].
 
 use std::ffi::{CStr, CString};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use indymilter::{Macros, ProtoOpts, SocketInfo, Status};
 
-use crate::case::{Case, Client, Limit};
+use super::under_way::{Place, UnderWay};
+use crate::case::{Case, Client, HeaderSection, Limit};
 use crate::judge::{self, Site};
+use crate::telemetry;
+use crate::verdict::Reply;
 
 /// Most recipients that one transaction is judged with; Postfix takes 1000 (`smtpd_recipient_limit`).
 const MAX_RECIPIENTS: usize = 50_000;
@@ -30,9 +34,29 @@ pub struct Message {
     /// The mail server's queue id; empty if it has not told.
     pub queue_id: String,
     body_skipped: bool,
+    place: Option<Place>,
 }
 
 impl Message {
+    /// Takes memory for more of the message. Where there is none, the message gives back what it has, and is refused
+    /// when it ends.
+    fn hold(&mut self, bytes: usize) -> bool {
+        let held = self.place.as_mut().is_some_and(|place| place.hold(bytes, self.site.limits.message_memory));
+        if !held {
+            self.exceed(Limit::Memory);
+        }
+        held
+    }
+
+    /// Nothing more of the message is kept.
+    fn exceed(&mut self, limit: Limit) {
+        self.case.exceeded.get_or_insert(limit);
+        self.case.header = HeaderSection::default();
+        self.case.body.bytes = Bytes::new();
+        self.place = None;
+        telemetry::limit_reached(limit);
+    }
+
     /// The value of the first Message-ID field.
     pub fn message_id(&self) -> Option<String> {
         let field = self.case.header.named("Message-ID").next()?;
@@ -67,7 +91,13 @@ impl Session {
     }
 
     /// MAIL: a new transaction. TLS and login may have changed since the last one; their macros are gone later.
-    pub fn mail(&mut self, site: Arc<Site>, arguments: &[CString], macros: &Macros) -> Status {
+    pub fn mail(
+        &mut self,
+        site: Arc<Site>,
+        under_way: &Arc<UnderWay>,
+        arguments: &[CString],
+        macros: &Macros,
+    ) -> Status {
         let text = |name: &CStr| {
             let value = macros.get(name).map(|value| value.to_string_lossy().into_owned());
             value.filter(|value| !value.is_empty())
@@ -85,28 +115,52 @@ impl Session {
         };
         let mut case = Case { client: self.client.clone(), ..Case::default() };
         case.envelope.sender = path(arguments);
-        self.message = Some(Message { site, case, queue_id: text(c"i").unwrap_or_default(), body_skipped: false });
+        let queue_id = text(c"i").unwrap_or_default();
+        // The message before it has ended.
+        self.message = None;
+        let place = under_way.enter(site.limits.messages);
+        let is_one_too_many = place.is_none();
+        let message = self.message.insert(Message { site, case, queue_id, body_skipped: false, place });
+        if is_one_too_many {
+            message.exceed(Limit::Messages);
+        }
         self.answer(ProtoOpts::NOREPLY_MAIL)
     }
 
-    /// RCPT: one more recipient.
-    pub fn rcpt(&mut self, arguments: &[CString]) -> Status {
-        if let Some(Message { case, .. }) = &mut self.message {
-            if case.envelope.recipients.len() < MAX_RECIPIENTS {
-                case.envelope.recipients.push(path(arguments));
-            } else {
-                case.exceeded = Some(Limit::Recipients);
+    /// RCPT: one more recipient. Returns the reply that refuses it; it is then no recipient of the message.
+    ///
+    /// Where no replies to RCPT were agreed, because lock-down was switched on later, the message is judged with it.
+    pub fn rcpt(&mut self, arguments: &[CString]) -> (Status, Option<Reply>) {
+        let answer = self.answer(ProtoOpts::NOREPLY_RCPT);
+        let Some(message) = &mut self.message else { return (answer, None) };
+        let Message { case, site, .. } = message;
+        let recipient = path(arguments);
+        // After a panic, which would be a defect, the whole message is judged, and fails for now.
+        let locked = catch_unwind(AssertUnwindSafe(|| judge::locked(site, &case.client, &recipient))).unwrap_or(None);
+        if let Some(locked) = locked {
+            let at_once = locked.refused && answer != Status::Noreply;
+            telemetry::recipient_locked(&case.client, &case.envelope.sender, &recipient, &locked, at_once, "milter");
+            if at_once {
+                return (Status::Reject, Some(locked.reply(case.client.address)));
             }
         }
-        self.answer(ProtoOpts::NOREPLY_RCPT)
+        if case.exceeded.is_some() {
+            // Nothing more is kept.
+        } else if case.envelope.recipients.len() >= MAX_RECIPIENTS {
+            message.exceed(Limit::Recipients);
+        } else if message.hold(recipient.len() + size_of::<String>()) {
+            message.case.envelope.recipients.push(recipient);
+        }
+        (answer, None)
     }
 
     /// One header field.
     pub fn header(&mut self, name: &[u8], value: &[u8]) -> Status {
-        if let Some(Message { case, .. }) = &mut self.message
-            && let Err(limit) = case.header.push(name, value)
+        if let Some(message) = self.message.as_mut().filter(|message| message.case.exceeded.is_none())
+            && message.hold(name.len() + value.len())
+            && let Err(limit) = message.case.header.push_within(&message.site.limits.header, name, value)
         {
-            case.exceeded = Some(limit);
+            message.exceed(limit);
         }
         self.answer(ProtoOpts::NOREPLY_HEADER)
     }
@@ -116,7 +170,13 @@ impl Session {
         if let Some(message) = &mut self.message
             && !message.body_skipped
         {
-            message.body_skipped = !judge::take_body(&message.site, &mut message.case, chunk);
+            let held = message.case.body.bytes.len();
+            message.body_skipped =
+                message.case.exceeded.is_some() || !judge::take_body(&message.site, &mut message.case, chunk);
+            let more = message.case.body.bytes.len() - held;
+            if more > 0 && !message.hold(more) {
+                message.body_skipped = true;
+            }
             if message.body_skipped && self.options.contains(ProtoOpts::SKIP) {
                 return Status::Skip;
             }

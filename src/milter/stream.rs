@@ -3,12 +3,14 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::frames::Frames;
+use crate::telemetry;
 
 /// A connected socket of either family.
 #[derive(Debug)]
@@ -31,11 +33,21 @@ pub struct MilterStream<G> {
     written: usize,
     acknowledge: bool,
     frames: Frames,
-    /// What was read and not yet passed on: `input[taken..read]`.
+    /// What was read and not yet passed on: `input[taken..read]`. Empty while nothing comes: most connections are idle.
     input: Box<[u8]>,
     taken: usize,
     read: usize,
+    idle_timeout: Duration,
+    waiting_since: Option<Instant>,
     _guard: G,
+}
+
+impl<G> Drop for MilterStream<G> {
+    fn drop(&mut self) {
+        if self.waiting_since.is_some_and(|since| since.elapsed() >= self.idle_timeout) {
+            telemetry::idle_connection_closed();
+        }
+    }
 }
 
 /// Pending output is written early beyond this, so that a message with very many edits takes no memory.
@@ -45,8 +57,8 @@ const MAX_PENDING: usize = 64 << 10;
 const INPUT: usize = 8 << 10;
 
 impl<G> MilterStream<G> {
-    /// Wraps a connected socket.
-    pub fn new(socket: Socket, guard: G) -> Self {
+    /// Wraps a connected socket. That it was closed for being silent as long as `idle_timeout` is counted.
+    pub fn new(socket: Socket, idle_timeout: Duration, guard: G) -> Self {
         if let Socket::Tcp(stream) = &socket {
             // Where it fails, here and below, the session is slower, not wrong.
             let _ = stream.set_nodelay(true);
@@ -57,9 +69,11 @@ impl<G> MilterStream<G> {
             written: 0,
             acknowledge: true,
             frames: Frames::default(),
-            input: vec![0; INPUT].into(),
+            input: Box::default(),
             taken: 0,
             read: 0,
+            idle_timeout,
+            waiting_since: None,
             _guard: guard,
         }
     }
@@ -84,6 +98,14 @@ impl<G> MilterStream<G> {
 }
 
 impl Socket {
+    /// Waits until there is something to read.
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(context),
+            Self::Unix(stream) => stream.poll_read_ready(context),
+        }
+    }
+
     /// Reads into `space`, which is not empty; 0 is the end.
     fn poll_input(&mut self, context: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(space);
@@ -123,6 +145,18 @@ impl<G: Unpin> AsyncRead for MilterStream<G> {
             stream.input.copy_within(stream.taken..stream.read, 0);
             stream.read -= stream.taken;
             stream.taken = 0;
+            let Poll::Ready(readable) = stream.socket.poll_readable(context) else {
+                if stream.read == 0 {
+                    stream.input = Box::default();
+                }
+                stream.waiting_since.get_or_insert_with(Instant::now);
+                return Poll::Pending;
+            };
+            stream.waiting_since = None;
+            readable?;
+            if stream.input.is_empty() {
+                stream.input = vec![0; INPUT].into();
+            }
             let count = ready!(stream.socket.poll_input(context, &mut stream.input[stream.read..]))?;
             if count == 0 {
                 return Poll::Ready(Ok(()));

@@ -39,7 +39,22 @@ pub fn prepare(listener: Listener) -> io::Result<(Acceptor, Option<SocketFile>)>
 }
 
 impl Acceptor {
-    async fn accept(&self) -> io::Result<Accepted> {
+    /// Accepts a connection. After an error (out of file descriptors, say) it tries again, ever more slowly.
+    pub async fn accept(&self) -> Accepted {
+        let mut wait = BACK_OFF.0;
+        loop {
+            match self.try_accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) => {
+                    telemetry::accept_failed(&error, wait);
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(BACK_OFF.1);
+                }
+            }
+        }
+    }
+
+    async fn try_accept(&self) -> io::Result<Accepted> {
         Ok(match self {
             Self::Tcp(listener) => Accepted::Tcp(listener.accept().await?.0.into_std()?),
             Self::Unix(listener) => Accepted::Unix(listener.accept().await?.0.into_std()?),
@@ -50,36 +65,34 @@ impl Acceptor {
 /// Wait after a first failure to accept, and the longest wait.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// How often at most the connection limit is reported.
-const LIMIT_REPORT: Duration = Duration::from_secs(60);
+/// Says when a limit is to be reported again: once a minute at most.
+#[derive(Debug, Default)]
+pub struct LimitReport(Option<Instant>);
 
-/// Accepts connections. At the connection limit new ones wait in the socket's backlog; after an error (out of file
-/// descriptors, say) it tries again, ever more slowly. Ends only when a worker is gone, which is a defect.
+impl LimitReport {
+    /// True if it is time; it is then taken as reported.
+    pub fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|reported| reported.elapsed() >= Duration::from_secs(60));
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+/// Accepts connections. At the connection limit new ones are closed at once, a temporary failure to the mail server
+/// that need not wait for it. Ends only when a worker is gone, which is a defect.
 pub async fn accept_for_ever(listener: Acceptor, connections: Arc<Semaphore>, workers: Arc<[Handle]>) {
-    let mut wait = BACK_OFF.0;
-    let mut limit_reported: Option<Instant> = None;
-    // The semaphore is never closed.
-    while let Ok(permit) = connections.clone().acquire_owned().await {
-        match listener.accept().await {
-            Ok(stream) => {
-                wait = BACK_OFF.0;
-                let taken =
-                    workers.iter().min_by_key(|worker| worker.load()).is_some_and(|worker| worker.take(stream, permit));
-                if !taken {
-                    return;
-                }
-                let is_due = limit_reported.is_none_or(|reported| reported.elapsed() >= LIMIT_REPORT);
-                if connections.available_permits() == 0 && is_due {
-                    limit_reported = Some(Instant::now());
-                    telemetry::connection_limit_reached();
-                }
-            }
-            Err(error) => {
-                drop(permit);
-                telemetry::accept_failed(&error, wait);
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(BACK_OFF.1);
-            }
+    let mut report = LimitReport::default();
+    loop {
+        let stream = listener.accept().await;
+        let Ok(permit) = connections.clone().try_acquire_owned() else {
+            telemetry::connection_limit_reached(report.is_due());
+            continue;
+        };
+        let taken = workers.iter().min_by_key(|worker| worker.load()).is_some_and(|worker| worker.take(stream, permit));
+        if !taken {
+            return;
         }
     }
 }

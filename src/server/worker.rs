@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use crate::milter::{self, CurrentSite, Judge, MilterStream, Socket};
+use crate::milter::{self, CurrentSite, Judge, MilterStream, Socket, UnderWay};
 
 /// A connection on its way from the accepting thread.
 #[derive(Debug)]
@@ -71,7 +71,10 @@ impl Worker {
 }
 
 /// The connections handed over, as a listener for indymilter.
-struct Incoming(mpsc::UnboundedReceiver<(Accepted, Guard)>);
+struct Incoming {
+    connections: mpsc::UnboundedReceiver<(Accepted, Guard)>,
+    idle_timeout: Duration,
+}
 
 impl indymilter::Listener for Incoming {
     type Io = MilterStream<Guard>;
@@ -79,13 +82,13 @@ impl indymilter::Listener for Incoming {
     fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Self::Io>> {
         // indymilter ends for good at the first error, so that none is ever reported to it.
         loop {
-            let Some((accepted, guard)) = ready!(self.0.poll_recv(context)) else { return Poll::Pending };
+            let Some((accepted, guard)) = ready!(self.connections.poll_recv(context)) else { return Poll::Pending };
             let socket = match accepted {
                 Accepted::Tcp(stream) => tokio::net::TcpStream::from_std(stream).map(Socket::Tcp),
                 Accepted::Unix(stream) => tokio::net::UnixStream::from_std(stream).map(Socket::Unix),
             };
             if let Ok(socket) = socket {
-                return Poll::Ready(Ok(MilterStream::new(socket, guard)));
+                return Poll::Ready(Ok(MilterStream::new(socket, self.idle_timeout, guard)));
             }
         }
     }
@@ -98,11 +101,13 @@ impl indymilter::Listener for Incoming {
 pub fn start(
     number: usize,
     site: Arc<CurrentSite>,
+    under_way: Arc<UnderWay>,
     judge: Judge,
     idle_timeout: Duration,
     mut stopped: watch::Receiver<bool>,
 ) -> io::Result<Worker> {
     let (connections, incoming) = mpsc::unbounded_channel();
+    let incoming = Incoming { connections: incoming, idle_timeout };
     let (end, ended) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // The limit on connections is kept where they are accepted.
@@ -118,9 +123,9 @@ pub fn start(
                     future::pending::<()>().await;
                 }
             };
-            let callbacks = milter::callbacks(site, judge);
+            let callbacks = milter::callbacks(site, under_way, judge);
             // Ends by the shutdown only: Incoming reports no errors.
-            let _ = indymilter::run(Incoming(incoming), callbacks, config, shutdown).await;
+            let _ = indymilter::run(incoming, callbacks, config, shutdown).await;
         });
         let _ = end.send(());
     })?;

@@ -52,11 +52,19 @@ impl Client {
         self.send('C', &[b"client.test\x004\x9c\x40", address.as_bytes(), b"\0"].concat());
     }
 
-    pub fn envelope(&mut self, sender: &str, recipient: &str) {
+    pub fn mail(&mut self, sender: &str) {
         self.send('D', b"Mi\0QUEUEID1\0");
         self.send('M', format!("<{sender}>\0").as_bytes());
+    }
+
+    pub fn rcpt(&mut self, recipient: &str) {
         self.send('D', b"R");
         self.send('R', format!("<{recipient}>\0").as_bytes());
+    }
+
+    pub fn envelope(&mut self, sender: &str, recipient: &str) {
+        self.mail(sender);
+        self.rcpt(recipient);
         self.send('D', b"Ti\0QUEUEID1\0");
     }
 

@@ -1,13 +1,13 @@
 //! A message file as a mail server would pass it to a milter.
 
-use crate::case::{HeaderSection, Limit};
+use crate::case::{HeaderLimits, HeaderSection, Limit};
 
 /// Splits a message (RFC 5322, 2.1) into header fields and body.
 ///
 /// Lines end in CRLF or LF. A leading mbox `From ` line, even one with `>` before it, is passed over. The header section
 /// ends at the first empty line, or, as Postfix has it, before the first line that is neither a field nor a
 /// continuation. The milter protocol ends a field's value at its first NUL, and every line of the body in CRLF.
-pub fn parse(text: &[u8]) -> (HeaderSection, Vec<u8>, Option<Limit>) {
+pub fn parse(limits: &HeaderLimits, text: &[u8]) -> (HeaderSection, Vec<u8>, Option<Limit>) {
     let mut header = HeaderSection::default();
     let mut exceeded = None;
     let mut rest = text;
@@ -16,7 +16,8 @@ pub fn parse(text: &[u8]) -> (HeaderSection, Vec<u8>, Option<Limit>) {
     }
     let mut keep = |field: Option<(&[u8], Vec<u8>)>| {
         if let Some((name, value)) = field
-            && let Err(limit) = header.push(name, value.split(|&byte| byte == 0).next().unwrap_or_default())
+            && let Err(limit) =
+                header.push_within(limits, name, value.split(|&byte| byte == 0).next().unwrap_or_default())
         {
             exceeded = Some(limit);
         }
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     fn fields(text: &str) -> (Vec<(String, String)>, String) {
-        let (header, body, _) = parse(text.as_bytes());
+        let (header, body, _) = parse(&HeaderLimits::default(), text.as_bytes());
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (header.fields().map(|field| (text(field.name), text(field.value))).collect(), text(&body))
     }

@@ -1,10 +1,12 @@
 //! A verdict for people, and as JSON.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
 use serde::Serialize;
 
+use super::Refused;
 use crate::case::Case;
 use crate::telemetry;
 use crate::verdict::{Direction, Disposition, HeaderEdit, Kind, Mode, Peer, Reply, Route, Spam, Verdict};
@@ -22,6 +24,8 @@ struct Report<'a> {
     disposition: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reply: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    refused: BTreeMap<&'a str, String>,
     reasons: Vec<&'a str>,
     explanation: Vec<&'a str>,
     edits: Vec<Edit<'a>>,
@@ -50,15 +54,17 @@ impl<'a> From<&'a HeaderEdit> for Edit<'a> {
 
 fn reply(disposition: &Disposition) -> Option<String> {
     match disposition {
-        Disposition::Tempfail(Reply { code, enhanced, text }) | Disposition::Reject(Reply { code, enhanced, text }) => {
-            Some(format!("{code} {enhanced} {text}"))
-        }
+        Disposition::Tempfail(reply) | Disposition::Reject(reply) => Some(line_of(reply)),
         _ => None,
     }
 }
 
+fn line_of(Reply { code, enhanced, text }: &Reply) -> String {
+    format!("{code} {enhanced} {text}")
+}
+
 /// One JSON object, on one line.
-pub fn json(verdict: &Verdict, file: Option<&Path>) -> String {
+pub fn json(verdict: &Verdict, refused: &[Refused], file: Option<&Path>) -> String {
     let (mode, verdict) = (verdict.mode, verdict.decided());
     let report = Report {
         file: file.map(|file| file.display().to_string()),
@@ -70,6 +76,7 @@ pub fn json(verdict: &Verdict, file: Option<&Path>) -> String {
         spam: verdict.spam,
         disposition: verdict.disposition.name(),
         reply: reply(&verdict.disposition),
+        refused: refused.iter().map(|(recipient, reply)| (recipient.as_str(), line_of(reply))).collect(),
         reasons: verdict.reasons.iter().map(|reason| reason.name.as_ref()).collect(),
         explanation: verdict.reasons.iter().map(|reason| reason.text.as_str()).collect(),
         edits: verdict.edits.iter().map(Edit::from).collect(),
@@ -95,7 +102,7 @@ pub fn line(file: &Path, verdict: &Verdict) -> String {
 }
 
 /// The whole decision for people.
-pub fn full(case: &Case, verdict: &Verdict) -> String {
+pub fn full(case: &Case, verdict: &Verdict, refused: &[Refused]) -> String {
     let mode = verdict.mode;
     let verdict = verdict.decided();
     let mut text = String::new();
@@ -106,6 +113,9 @@ pub fn full(case: &Case, verdict: &Verdict) -> String {
     row("decision", telemetry::decision(verdict));
     if let Some(reply) = reply(&verdict.disposition) {
         row("reply", &reply);
+    }
+    for (recipient, reply) in refused {
+        row("refused", &format!("{}: {}", recipient.escape_debug(), line_of(reply)));
     }
     for (number, reason) in verdict.reasons.iter().enumerate() {
         row(if number == 0 { "because" } else { "also" }, &format!("{} - {}", reason.name, reason.text));

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::address::AddressSet;
 use crate::config::Config;
+use crate::judge::Site;
 use crate::milter::CurrentSite;
 use crate::mta::postfix::{self, Done, Upkeep};
 use crate::provider::Provider;
+use crate::scope::SenderTable;
 use crate::telemetry;
 
 /// How often it is looked whether the scope is another one. Until the table is written, messages are marked.
@@ -22,9 +25,35 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_sec
 /// How long postconf and postmap may take before that is reported.
 const STALLED: Duration = Duration::from_secs(120);
 
-/// Writes the table whenever the scope or the configuration is another one, for ever. `configs` has the configuration
-/// in force.
-pub async fn keep_in_step(mut upkeep: Upkeep, current: Arc<CurrentSite>, mut configs: watch::Receiver<Arc<Config>>) {
+/// What keeps the table in step, as long as this is there.
+#[derive(Debug)]
+pub struct SenderTableKeeper {
+    in_force: watch::Sender<Arc<Config>>,
+    known: Arc<ArcSwap<SenderTable>>,
+}
+
+impl SenderTableKeeper {
+    /// A site that is to take the place of the current one, with what is known of the table.
+    pub fn known_to(&self, site: Site) -> Site {
+        Site { sender_table: self.known.clone(), ..site }
+    }
+
+    /// Has the table kept as this configuration says.
+    pub fn configure(&self, config: Config) {
+        self.in_force.send_replace(Arc::new(config));
+    }
+}
+
+/// Starts to keep the table in step with the scope of the current site.
+pub fn start(config: Config, current: Arc<CurrentSite>) -> SenderTableKeeper {
+    let known = current.load().sender_table.clone();
+    let (in_force, configs) = watch::channel(Arc::new(config));
+    tokio::spawn(keep_in_step(Upkeep::new(known.clone()), current, configs));
+    SenderTableKeeper { in_force, known }
+}
+
+/// Writes the table whenever the scope or the configuration is another one, until there is no configuration any more.
+async fn keep_in_step(mut upkeep: Upkeep, current: Arc<CurrentSite>, mut configs: watch::Receiver<Arc<Config>>) {
     let mut patience = RETRY.0;
     loop {
         let config = configs.borrow_and_update().clone();
@@ -51,10 +80,12 @@ pub async fn keep_in_step(mut upkeep: Upkeep, current: Arc<CurrentSite>, mut con
             }
         };
         let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= Instant::now());
-        while !configs.has_changed().unwrap_or(false)
-            && Arc::ptr_eq(&senders, &current.load().scope.senders)
-            && !is_due(again)
-        {
+        while Arc::ptr_eq(&senders, &current.load().scope.senders) && !is_due(again) {
+            match configs.has_changed() {
+                Ok(false) => {}
+                Ok(true) => break,
+                Err(_) => return,
+            }
             if is_due(upkeep.next_settlement()) {
                 upkeep.settle();
             }

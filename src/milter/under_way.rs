@@ -1,0 +1,76 @@
+//! The messages under way on all connections, and what they hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Counts the messages under way and the bytes that they hold.
+#[derive(Debug, Default)]
+pub struct UnderWay {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// One message's part of it; given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    under_way: Arc<UnderWay>,
+    bytes: usize,
+}
+
+impl UnderWay {
+    /// A place for one more message; `None` if there are `most` already.
+    pub fn enter(self: &Arc<Self>, most: usize) -> Option<Place> {
+        add_within(&self.messages, 1, most).then(|| Place { under_way: self.clone(), bytes: 0 })
+    }
+
+    /// The number of messages under way.
+    pub fn messages(&self) -> usize {
+        self.messages.load(Ordering::Relaxed)
+    }
+
+    /// The bytes that they hold together.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Place {
+    /// Takes `bytes` more; false if all messages together would then hold more than `most`, and nothing is taken.
+    pub fn hold(&mut self, bytes: usize, most: usize) -> bool {
+        let held = add_within(&self.under_way.bytes, bytes, most);
+        if held {
+            self.bytes += bytes;
+        }
+        held
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.under_way.messages.fetch_sub(1, Ordering::Relaxed);
+        self.under_way.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Adds to a count unless that would take it past `most`.
+fn add_within(count: &AtomicUsize, more: usize, most: usize) -> bool {
+    let sum = |present: usize| present.checked_add(more).filter(|sum| *sum <= most);
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_and_bytes_are_given_back() {
+        let under_way = Arc::new(UnderWay::default());
+        let mut first = under_way.enter(2).unwrap();
+        let second = under_way.enter(2).unwrap();
+        assert!(under_way.enter(2).is_none());
+        assert!(first.hold(60, 100) && !first.hold(41, 100) && first.hold(40, 100));
+        assert_eq!((under_way.messages(), under_way.bytes()), (2, 100));
+        drop((first, second));
+        assert_eq!((under_way.messages(), under_way.bytes()), (0, 0));
+    }
+}

@@ -1,0 +1,40 @@
+//! Events of the policy service.
+
+use std::fmt::Display;
+
+use tracing::{info, warn};
+
+use super::cut;
+use crate::case::Client;
+
+/// A policy request was answered: the counter, and a line where the answer decides something, unless lock-down has
+/// written one.
+pub fn policy_answered(client: &Client, sender: &str, recipient: &str, action: &'static str, reason: &str) {
+    let labels = [("action", action.to_owned()), ("reason", reason.to_owned())];
+    metrics::counter!("conbool_milter_policy_requests_total", &labels).increment(1);
+    if action != "dunno" && reason != "lock-down" {
+        info!(
+            from = cut(sender),
+            to = cut(recipient),
+            client = client.address.map(|address| address.to_canonical().to_string()).as_deref().unwrap_or("unknown"),
+            tls = client.tls_version.as_deref().map(cut).unwrap_or("none"),
+            action,
+            reason,
+            "policy"
+        );
+    }
+}
+
+/// Something that is no policy request came in; the connection is closed.
+pub fn policy_malformed(problem: &dyn Display) {
+    metrics::counter!("conbool_milter_errors_total", "stage" => "policy").increment(1);
+    warn!(problem = cut(&problem.to_string()), "policy connection closed: no policy request");
+}
+
+/// As many policy connections as policy.max_connections are open; this one is closed.
+pub fn policy_limit_reached(report: bool) {
+    metrics::counter!("conbool_milter_errors_total", "stage" => "policy-limit").increment(1);
+    if report {
+        warn!("policy.max_connections reached; new policy connections are closed");
+    }
+}

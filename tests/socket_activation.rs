@@ -1,0 +1,104 @@
+//! Sockets that systemd passes, by their names: systemd-socket-activate(1) holds them, as the socket units would.
+
+mod milter_client;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use milter_client::{Client, commands};
+
+/// The built program behind sockets that are not its own.
+struct Activated {
+    folder: PathBuf,
+    process: Child,
+}
+
+impl Activated {
+    /// `names` are those of the descriptors, each of which listens in a file of that name.
+    fn start(test: &str, names: &[&str], more: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("conbool-milter-{}-{test}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let config = format!(
+            "provider = \"conbool\"\ndomains = [\"customer.test\"]\nrelay_networks = [\"192.0.2.0/24\"]\n\
+             internal_networks = [\"10.0.0.0/8\"]\nsocket = \"{}\"\n{more}",
+            folder.join("own.sock").display()
+        );
+        fs::write(folder.join("m.toml"), config).unwrap();
+        let mut command = Command::new("systemd-socket-activate");
+        for name in names {
+            command.arg("--listen").arg(folder.join(name));
+        }
+        command.arg(format!("--fdname={}", names.join(":")));
+        command.arg(env!("CARGO_BIN_EXE_conbool-milter")).args(["run", "--config"]).arg(folder.join("m.toml"));
+        let log = fs::File::create(folder.join("log")).unwrap();
+        let process = command.stdin(Stdio::null()).stderr(log).spawn().expect("systemd-socket-activate is needed");
+        let activated = Self { folder, process };
+        activated.wait_for(|| names.iter().all(|name| activated.socket(name).exists()));
+        activated
+    }
+
+    fn socket(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap()
+    }
+
+    fn wait_for(&self, happened: impl Fn() -> bool) {
+        let begin = Instant::now();
+        while !happened() {
+            assert!(begin.elapsed() < Duration::from_secs(30), "waited in vain; the log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Activated {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn ask(socket: &Path, question: &str) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(question.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn each_door_gets_the_sockets_of_its_name() {
+    // In another order than the doors have in the program.
+    let activated = Activated::start("named", &["telemetry", "policy", "milter"], "");
+    let mut client = Client::connect(&activated.socket("milter")).ready();
+    assert_eq!(commands(&client.message("alice@customer.test", &[])), "c");
+    let request = "request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=198.51.100.1\n\n";
+    assert_eq!(ask(&activated.socket("policy"), request), "action=DUNNO");
+    assert_eq!(ask(&activated.socket("telemetry"), "GET /healthz HTTP/1.0\r\n\r\n"), "HTTP/1.0 200");
+    assert!(!activated.socket("own.sock").exists(), "a socket was bound for a door that has one");
+}
+
+#[test]
+fn a_door_without_a_passed_socket_has_its_own() {
+    let activated = Activated::start("mixed", &["telemetry"], "");
+    assert_eq!(ask(&activated.socket("telemetry"), "GET /healthz HTTP/1.0\r\n\r\n"), "HTTP/1.0 200");
+    let mut client = Client::connect(&activated.socket("own.sock")).ready();
+    assert_eq!(commands(&client.message("alice@customer.test", &[])), "c");
+}
+
+#[test]
+fn a_name_that_no_door_has_is_a_mistake() {
+    let activated = Activated::start("misnamed", &["milter", "polcy"], "");
+    // The first connection starts the program.
+    let _client = UnixStream::connect(activated.socket("milter")).unwrap();
+    activated.wait_for(|| activated.log().contains("FileDescriptorName=milter, policy or telemetry"));
+}
