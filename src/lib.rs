@@ -49,7 +49,8 @@
 //! *How a verdict reaches Postfix.* The milter marks a message only where the verdict differs from what the sender
 //! table does anyway, by a field that `milter_header_checks` acts on and that is deleted in the same breath. The table
 //! may be behind, or spell an address otherwise: then [`Verdict::sender_table_route`](verdict::Verdict) is unknown and
-//! the message is always marked.
+//! the message is always marked. What is certain of it, [`scope::SenderTable`] knows, from what [`mta::postfix`] wrote
+//! into it or found in it.
 //!
 //! *Why each worker has a runtime of its own.* Each connection lives on one thread ([`server`]); with few messages a
 //! second, the multi-thread runtime spends more on waking threads than judging costs. `benches/README.md` has figures.

@@ -116,14 +116,12 @@ fn next_steps(output: &Path, directory: &Path, fragments: &Fragments) -> String 
     commands.push(format!("cat {from}/main.cf >> {to}/main.cf"));
     commands.push(format!("cat {from}/master.cf >> {to}/master.cf"));
     commands.push(format!("postfix -c {to} check && postfix -c {to} reload"));
-    let (mut first, mut last) = (String::new(), "");
-    if let Some(file) = &fragments.written_by_daemon {
-        first = format!("{}\n\n", start_first(file));
-        last = "\nThen reload conbool-milter (SIGHUP), so that it knows that Postfix uses the table.\n";
-    }
+    let table = fragments.written_by_daemon.as_deref();
+    let first = table.map(|table| format!("{}\n\n", start_first(table))).unwrap_or_default();
     format!(
         "Written to {from}: main.cf, master.cf and the tables conbool_*. Nothing is in force yet.\n\n\
-         {first}To put it in force:\n\n  {}\n{last}",
+         {first}To put it in force:\n\n  {}\n\n\
+         Then start conbool-milter, or reload it (SIGHUP): it looks which sender table Postfix uses.\n",
         commands.join("\n  ")
     )
 }

@@ -58,7 +58,7 @@ fn sender_table(request: &Request<'_>, notes: &mut Vec<String>) {
     let delimiters = existing.in_force("recipient_delimiter").unwrap_or_default();
     if !request.config.has_static_sender_table() && existing.is_known() && !delimiters.contains('+') {
         notes.push(format!(
-            "recipient_delimiter = {delimiters}: Postfix does not find alice+tag@ in the sender table where it has alice@, \
+            "recipient_delimiter has no + ({delimiters:?}): Postfix does not find alice+tag@ in the sender table where it has alice@, \
              and the milter marks each such message for the relay. Such mail in the queue that loses its mark (postsuper -r) \
              does not go to the relay. Add + to recipient_delimiter if you can."
         ));
