@@ -3,6 +3,7 @@
 mod error;
 mod files;
 mod keys;
+mod ldap;
 mod limits;
 mod lock_down;
 mod notation;
@@ -24,8 +25,9 @@ use ipnet::IpNet;
 
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::files::reason;
+pub use self::ldap::{Ldap, LdapServer, Membership, Plaintext};
 pub use self::lock_down::LockDown;
-pub use self::notation::{mx_host, sender};
+pub use self::notation::{entry_name, mx_host, sender};
 pub use self::policy::Policy;
 pub use self::postfix::{DEFAULT_POSTFIX_DIRECTORY, Postfix, TableType};
 pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes};
@@ -74,6 +76,8 @@ pub struct Config {
     pub loops: Loops,
     /// Section `[postfix]`.
     pub postfix: Postfix,
+    /// Section `[ldap]`; `None` without one.
+    pub ldap: Option<Ldap>,
     /// Section `[limits]`.
     pub limits: Limits,
     /// Section `[log]`.

@@ -31,7 +31,7 @@
 //! | [`server`] | composition root: sockets, accepting, worker threads, drain |
 //! | [`milter`], [`policyd`], [`mta`], [`site`] | the milter door; the door for Postfix's policy delegation; what each mail server needs to be told; loading a site |
 //! | [`sources`] | where the addresses of the scopes come from: list files, groups, snapshots |
-//! | [`dns`], [`telemetry`], [`provider`] | the watch over MX hosts; logs and metrics, one vocabulary; a provider is a folder |
+//! | [`dns`], [`directory`], [`telemetry`], [`provider`] | the watch over MX hosts; who is in a group (LDAP); logs and metrics, one vocabulary; a provider is a folder |
 //! | [`config`] | TOML in, checked plain values out, every mistake at once |
 //! | [`judge`] | the one pipeline: `Case` in, `Verdict` out; no I/O, no clock |
 //! | [`headers`], [`kind`], [`lock_down`], [`rules`], [`scope`], [`trust`] | marker fields and edits; what a message is; whom strangers may write to; the scripts; whose mail is the relay's; who the peer is |
@@ -59,6 +59,7 @@ pub mod address;
 pub mod case;
 pub mod cli;
 pub mod config;
+pub mod directory;
 pub mod dns;
 pub mod headers;
 pub mod judge;

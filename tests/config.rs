@@ -5,14 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use conbool_milter::address::Share;
 use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
-    self, Config, Direct, HoldBack, LockDown, Log, LogFormat, Loops, Milter, Policy, Postfix, Relay, Rules, Scope,
-    ScopeMode, Scopes, Socket, TableType, Telemetry,
+    self, Config, Direct, HoldBack, Ldap, LdapServer, LockDown, Log, LogFormat, Loops, Membership, Milter, Plaintext,
+    Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType, Telemetry,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
@@ -37,6 +38,11 @@ fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, Path::new("x.toml")).map_err(|errors| errors.to_string())
 }
 
+/// Sets what a checkout does not keep: who may read a file.
+fn set_mode(file: &Path, mode: u32) {
+    fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+}
+
 /// The common case, with one line of it replaced or added.
 fn common_with(line: &str) -> Result<Config, String> {
     let key = line.split([' ', '=']).next().unwrap();
@@ -48,6 +54,7 @@ fn common_with(line: &str) -> Result<Config, String> {
 
 #[test]
 fn every_bad_file_fails_with_exactly_its_errors() {
+    set_mode(&file("ca.pem"), 0o644);
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(BAD).unwrap() {
         let path = entry.unwrap().path();
@@ -116,6 +123,7 @@ fn five_lines_are_enough() {
         direct: Direct { next_hop: None },
         loops: Loops { max_passes: 4, action: LoopAction::Quarantine },
         postfix: Postfix { config_directory: "/etc/postfix".into(), table_type: None },
+        ldap: None,
         limits: Limits::default(),
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
         policy: Policy { sockets: vec![], max_connections: 2000, idle_timeout: Duration::from_secs(1200) },
@@ -126,6 +134,7 @@ fn five_lines_are_enough() {
 
 #[test]
 fn everything_can_be_set() {
+    set_mode(&file("ldap-password"), 0o600);
     let config = load(GOOD, "everything.toml").unwrap();
     let expected = Config {
         provider: file("provider").to_str().unwrap().to_owned(),
@@ -194,6 +203,23 @@ fn everything_can_be_set() {
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
         loops: Loops { max_passes: 9, action: LoopAction::Reject },
         postfix: Postfix { config_directory: file("postfix"), table_type: Some(TableType::Lmdb) },
+        ldap: Some(Ldap {
+            servers: vec![
+                LdapServer { host: "ldap.customer.test".into(), port: 636, ldaps: true },
+                LdapServer { host: "2001:db8::1".into(), port: 3268, ldaps: false },
+            ],
+            base: "dc=customer,dc=test".into(),
+            plaintext: Plaintext::WithPassword,
+            ca_file: Some(file("ca.pem")),
+            bind_dn: Some("cn=reader,dc=customer,dc=test".into()),
+            password_file: Some(file("ldap-password")),
+            mail_attributes: vec!["mail".into(), "userPrincipalName".into()],
+            membership: Membership::MemberOf,
+            page_size: 1000,
+            connect_timeout: Duration::from_secs(2),
+            timeout: Duration::from_secs(60),
+            max_members: 1000,
+        }),
         limits: Limits { header: HeaderLimits { bytes: 65536, fields: 500 }, messages: 50, message_memory: 64 << 20 },
         log: Log { format: LogFormat::Json, level: tracing::Level::DEBUG },
         policy: Policy {
@@ -270,6 +296,65 @@ fn a_relay_can_be_an_address_if_its_certificate_has_a_name() {
 fn the_relay_may_be_an_exception_in_an_internal_network() {
     let config = common_with("relay_networks = [\"10.1.2.3\"]").unwrap();
     assert_eq!(config.relay.networks, ["10.1.2.3/32".parse().unwrap()]);
+}
+
+#[test]
+fn two_lines_are_enough_for_a_directory() {
+    let ldap = common_with("ldap = { servers = \"ldap://ldap.customer.test\", base = \"o=Customer\" }").unwrap().ldap;
+    let expected = Ldap {
+        servers: vec![LdapServer { host: "ldap.customer.test".into(), port: 389, ldaps: false }],
+        base: "o=Customer".into(),
+        plaintext: Plaintext::Refused,
+        ca_file: None,
+        bind_dn: None,
+        password_file: None,
+        mail_attributes: [
+            "mail",
+            "mailPrimaryAddress",
+            "mailAlternateAddress",
+            "mailAlternativeAddress",
+            "mailLocalAddress",
+            "proxyAddresses",
+        ]
+        .map(Into::into)
+        .into(),
+        membership: Membership::Members,
+        page_size: 500,
+        connect_timeout: Duration::from_secs(5),
+        timeout: Duration::from_secs(30),
+        max_members: 200_000,
+    };
+    assert_eq!(ldap, Some(expected));
+}
+
+#[test]
+fn a_password_is_one_line_that_only_its_owner_reads() {
+    let folder = std::env::temp_dir().join(format!("conbool-password-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("password");
+    let read = |text: &[u8]| {
+        fs::write(&path, text).unwrap();
+        set_mode(&path, 0o640);
+        let lines = format!(
+            "ldap = {{ servers = \"ldap://l.test\", base = \"o=x\", bind_dn = \"cn=r\", password_file = {path:?} }}"
+        );
+        common_with(&lines).map(|config| config.ldap.unwrap().password().unwrap().unwrap())
+    };
+    for (text, password) in [("secret", "secret"), ("s p ä\n", "s p ä"), (" x \r\n", " x ")] {
+        assert_eq!(read(text.as_bytes()).unwrap(), password);
+    }
+    for (text, problem) in [
+        (&b""[..], "is empty"),
+        (b"\n", "is empty"),
+        (b"top secret\nsecond\n", "is not one line"),
+        (&[b's'; 1025], "is not one line of at most 1024 bytes"),
+        (b"top \xff secret", "is not UTF-8"),
+    ] {
+        let error = read(text).unwrap_err();
+        assert!(error.contains("ldap.password_file") && error.contains(problem), "{error}");
+        assert!(!error.contains("top"), "{error}");
+    }
+    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["server"],
     &["milter", "policyd", "mta", "site"],
     &["sources"],
-    &["dns", "telemetry", "provider"],
+    &["directory", "dns", "telemetry", "provider"],
     &["config"],
     &["judge"],
     &["headers", "kind", "lock_down", "rules", "scope", "trust"],

@@ -223,6 +223,21 @@ pub fn sender(written: &str) -> Result<String, String> {
     Ok(format!("{}@{host}", local.to_lowercase()))
 }
 
+/// The name of an entry in a directory (RFC 4514), as written. Only servers know how names compare, so only the outer
+/// form is looked at: it must begin with an attribute and a value.
+///
+/// # Errors
+/// What to write instead.
+pub fn entry_name(written: &str) -> Result<String, String> {
+    let (attribute, value) = written.split_once('=').unwrap_or_default();
+    let in_type = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    let is_type = !attribute.is_empty() && attribute.bytes().all(in_type);
+    if !is_type || value.is_empty() || written.trim() != written || written.chars().any(char::is_control) {
+        return Err("is not the name of an entry; write one such as \"dc=example,dc=com\"".into());
+    }
+    Ok(written.to_owned())
+}
+
 /// A name in a certificate, in its own spelling.
 pub fn certificate_name(written: &str) -> Result<String, String> {
     if written.trim() != written || written.is_empty() || written.chars().any(char::is_control) {
@@ -240,7 +255,8 @@ pub fn socket_mode(written: &str) -> Result<u32, String> {
     }
 }
 
-fn port(written: &str) -> Option<u16> {
+/// A TCP port from 1 to 65535.
+pub fn port(written: &str) -> Option<u16> {
     let digits = written.bytes().all(|byte| byte.is_ascii_digit());
     written.parse().ok().filter(|port| digits && *port > 0)
 }

@@ -17,6 +17,8 @@
 //! | 127.0.3.4 | `strict.conbool.test`, a relay that needs a client certificate |
 //! | 127.0.4.1 | `oldrelay.test`, the relayhost of former days |
 //! | 127.0.5.1 | an internal client |
+//! | 127.0.6.1, 127.0.6.2 | `ldap.customer.test`, `ldap2.customer.test`, where a test may start directories |
+//! | 198.51.100.3 | `dc1.ad.test`, where a test may start an Active Directory domain |
 //! | 127.0.9.9 | a client somewhere in the world |
 
 // Every test program uses some of the lab, none all of it.
@@ -35,7 +37,9 @@ pub mod notation;
 pub mod postfix;
 pub mod process;
 pub mod report;
+pub mod samba;
 pub mod site;
+pub mod slapd;
 pub mod smtp_client;
 pub mod smtp_host;
 pub mod stream;
@@ -132,7 +136,7 @@ impl Lab {
         let relay = authority.issue("relay", "relay.conbool.test")?;
         // The certificate by which the customer's server proves itself to the relay.
         let known = Arc::new(vec![authority.issue("client", "client.customer.test")?]);
-        let names = HOSTS.iter().map(|(name, address, _)| (*name, *address)).chain([MAIL_SERVER]);
+        let names = HOSTS.iter().map(|(name, address, _)| (*name, *address)).chain([MAIL_SERVER]).chain(slapd::HOSTS);
         let dns = dns::Dns::start(&dir, names)?;
         let mut hosts = Vec::new();
         for (name, address, tls) in HOSTS {
