@@ -3,17 +3,21 @@
 mod check;
 mod explain;
 mod run;
+mod scope;
 mod setup;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config};
+use crate::directory;
 use crate::judge::Site;
 use crate::site::{self, SiteError};
+use crate::sources::{Directory, Loaded, Mistake};
 
 /// Puts a cloud e-mail security service behind Postfix or Sendmail.
 #[derive(Debug, Parser)]
@@ -34,6 +38,8 @@ enum Command {
     Check,
     /// Judge message files and tell why, without sending anything
     Explain(explain::Arguments),
+    /// Tell who is in which scope, and accept what was held back
+    Scope(scope::Arguments),
     /// Generate the mail server's configuration
     Setup(setup::Arguments),
 }
@@ -46,26 +52,75 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(&arguments.config),
         Command::Explain(explain) => explain::run(&arguments.config, &explain),
         Command::Setup(setup) => setup::run(&arguments.config, &setup),
+        // Has exit codes of its own.
+        Command::Scope(scope) => return scope::run(&arguments.config, &scope),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            // Nobody reads standard error if it cannot be written to.
-            let _ = writeln!(std::io::stderr(), "{}", message.trim_end());
+            complain(&message);
             ExitCode::FAILURE
         }
     }
 }
 
-/// Loads the configuration and everything that it names.
+/// Tells the user on standard error.
+fn complain(message: &str) {
+    // Nobody reads standard error if it cannot be written to.
+    let _ = writeln!(std::io::stderr(), "{}", message.trim_end());
+}
+
+/// Mistakes, one a line.
+fn lines(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Loads the configuration and everything that it names, as far as it is on this host: of groups, the snapshots.
 ///
 /// # Errors
-/// Every mistake, one a line: those of the configuration, then those of the scripts.
-fn load(path: &Path) -> Result<(Config, Site), String> {
+/// Every mistake, one a line: those of the configuration, then those of the scripts and of the list files.
+fn load(path: &Path) -> Result<(Config, Site, Loaded), String> {
+    let (config, policy) = load_policy(path)?;
+    let directory = directory(&config);
+    let loaded = Loaded::offline(&config, directory.as_ref());
+    let (site, loaded) = together(policy, loaded)?;
+    Ok((config, site, loaded))
+}
+
+/// The directory that the configuration names.
+fn directory(config: &Config) -> Option<Directory> {
+    let settings = Arc::new(config.ldap.clone()?);
+    let ask = move |group: String| {
+        let settings = settings.clone();
+        async move { directory::members(&settings, &group).await.map_err(|error| error.to_string()) }
+    };
+    Some(Directory::new(config.ldap.as_ref()?.description(), ask))
+}
+
+/// A site without members in its scopes, or the mistakes in its policy.
+type Policy = Result<Site, Vec<String>>;
+
+/// The site with the members of its scopes, or all that is wrong with either.
+fn together(policy: Policy, loaded: Result<Loaded, Vec<Mistake>>) -> Result<(Site, Loaded), String> {
+    match (policy, loaded) {
+        (Ok(site), Ok(loaded)) => Ok((site.with_scopes(&loaded.sets()), loaded)),
+        (policy, loaded) => {
+            let mut lines = policy.err().unwrap_or_default();
+            lines.extend(loaded.err().map(|mistakes| self::lines(&mistakes)));
+            Err(lines.join("\n"))
+        }
+    }
+}
+
+/// Loads the configuration and the policy.
+///
+/// # Errors
+/// If the configuration has mistakes, all of those, and of the policy what can be told all the same.
+fn load_policy(path: &Path) -> Result<(Config, Policy), String> {
     let told = |errors: Vec<SiteError>| -> Vec<String> { errors.iter().map(|error| mistake(path, error)).collect() };
     match Config::load(path) {
         Ok(config) => {
-            let site = site::load(&config).map_err(|errors| told(errors).join("\n"))?;
+            let site = site::load_policy(&config).map_err(told);
             Ok((config, site))
         }
         Err(errors) => {

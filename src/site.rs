@@ -14,14 +14,14 @@ use crate::lock_down::{LockDown, Mode, MxHosts};
 use crate::provider::Provider;
 use crate::rules::{Lists, Rules, Script};
 use crate::scope::{Scope, ScopeSets, SenderTable};
-use crate::sources;
+use crate::sources::{self, Loaded};
 use crate::trust::Trust;
 use crate::verdict;
 
 /// A mistake in a file that the configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteError {
-    /// The file; `None` for a key of the configuration.
+    /// The file, or the group; `None` for a key of the configuration.
     pub file: Option<PathBuf>,
     /// That key; empty for a mistake in another file.
     pub key: &'static str,
@@ -46,7 +46,7 @@ impl fmt::Display for SiteError {
 
 impl From<sources::Mistake> for SiteError {
     fn from(mistake: sources::Mistake) -> Self {
-        Self { file: Some(mistake.file), key: "", line: mistake.line, message: mistake.message }
+        Self { file: Some(mistake.place.into()), key: "", line: mistake.line, message: mistake.message }
     }
 }
 
@@ -55,11 +55,15 @@ impl From<sources::Mistake> for SiteError {
 /// # Errors
 /// Every mistake found in them.
 pub fn load(config: &Config) -> Result<Site, Vec<SiteError>> {
-    match (load_policy(config), sources::load(config)) {
-        (Ok(site), Ok(scopes)) => Ok(site.with_scopes(&scopes)),
-        (site, scopes) => {
+    let loaded = Loaded::offline(config, None).and_then(|loaded| match loaded.unknown() {
+        unknown if unknown.is_empty() => Ok(loaded),
+        unknown => Err(unknown),
+    });
+    match (load_policy(config), loaded) {
+        (Ok(site), Ok(loaded)) => Ok(site.with_scopes(&loaded.sets())),
+        (site, loaded) => {
             let mut errors = site.err().unwrap_or_default();
-            errors.extend(scopes.err().into_iter().flatten().map(SiteError::from));
+            errors.extend(loaded.err().into_iter().flatten().map(SiteError::from));
             Err(errors)
         }
     }

@@ -1,52 +1,79 @@
-//! Where the addresses of the scopes come from.
+//! Where the addresses of the scopes come from: the configuration, list files, and groups of the directory.
+//!
+//! Messages never wait for a source: what is in force is in memory ([`Loaded`]), and a [`Refresher`] looks in the
+//! background whether a file is another one now, and asks the directory from time to time. Whatever goes wrong there
+//! leaves the last good addresses in force, and is told. So that this holds across restarts, the members of groups are
+//! kept on disk too.
+//!
+//! When nothing good is known of a group at all (no snapshot, and the directory does not answer), there is nothing to
+//! go on with: to take the group for empty would send mail past the relay. Loading fails then.
 
+mod group;
 mod list_file;
+mod loaded;
+mod refresher;
+mod snapshot;
+mod stamp;
 
-use std::collections::HashSet;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::address::AddressSet;
-use crate::config::{Config, DEFAULT_SCOPE, Scope, ScopeMode};
-use crate::scope::ScopeSets;
+pub use group::Answer;
+pub use loaded::{Loaded, Origin, SourceStatus, Status};
+pub use refresher::Refresher;
 
-pub use list_file::Mistake;
-
-/// Loads all scopes.
-///
-/// # Errors
-/// Every mistake in the list files, and every group.
-pub fn load(config: &Config) -> Result<ScopeSets, Vec<Mistake>> {
-    let hosted: HashSet<String> = config.domains.iter().cloned().collect();
-    let mut sets = ScopeSets::default();
-    let mut mistakes = Vec::new();
-    for (name, scope) in config.scope.iter() {
-        let is_default = name == DEFAULT_SCOPE;
-        if let Some(group) = scope.groups.first() {
-            let file = config.state_directory.join("scopes").join(name).with_extension("json");
-            mistakes.push(Mistake {
-                file,
-                line: None,
-                message: format!("does not exist; nobody knows who is in {group:?}"),
-            });
-        }
-        match set(scope, &hosted, is_default) {
-            Ok(set) if is_default => sets.default = Arc::new(set),
-            Ok(set) => drop(sets.named.insert(name.to_owned(), Arc::new(set))),
-            Err(found) => mistakes.extend(found),
-        }
-    }
-    if mistakes.is_empty() { Ok(sets) } else { Err(mistakes) }
+/// A directory that can be asked who is in a group.
+#[derive(Clone)]
+pub struct Directory {
+    description: String,
+    ask: Arc<Ask>,
 }
 
-fn set(scope: &Scope, hosted: &HashSet<String>, hosted_only: bool) -> Result<AddressSet, Vec<Mistake>> {
-    let mut entries: Vec<String> = match scope.mode {
-        ScopeMode::All => hosted.iter().map(|domain| format!("@{domain}")).collect(),
-        ScopeMode::List | ScopeMode::Group => scope.senders.clone(),
-    };
-    for file in &scope.files {
-        let text = list_file::read(file).map_err(|mistake| vec![mistake])?;
-        let found = list_file::parse(file, &text, hosted_only.then_some(hosted))?;
-        entries.extend(found.into_iter().map(|(_, entry)| entry));
+type Ask = dyn Fn(String) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync;
+
+impl Directory {
+    /// `description` holds everything that the answers depend on: servers, base, attributes. What is known from a
+    /// directory with another description is not used. `ask` looks up a group.
+    pub fn new<F>(description: String, ask: impl Fn(String) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        Self { description, ask: Arc::new(move |group| Box::pin(ask(group))) }
     }
-    Ok(AddressSet::from_iter(entries).with_share(scope.share))
+
+    /// Asks for the addresses of a group's members.
+    async fn members(&self, group: &str) -> Answer {
+        (self.ask)(group.to_owned()).await
+    }
 }
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Directory").field(&self.description).finish()
+    }
+}
+
+/// A mistake in a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The list file, or the group.
+    pub place: String,
+    /// Line, from 1, where there is one.
+    pub line: Option<usize>,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.place)?;
+        if let Some(line) = self.line {
+            write!(f, "{line}:")?;
+        }
+        write!(f, " {}", self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests;

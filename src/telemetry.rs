@@ -6,6 +6,7 @@
 mod json;
 mod lock_down;
 mod policy;
+mod scopes;
 
 use std::fs::File;
 use std::io::IsTerminal;
@@ -19,6 +20,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
 use json::JsonLines;
+pub use scopes::*;
 
 use crate::case::{Client, Envelope, Limit};
 use crate::config::{Log, LogFormat};

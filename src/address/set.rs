@@ -1,4 +1,5 @@
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -7,36 +8,29 @@ use super::{Address, Share};
 /// A set of addresses and of whole domains, such as the senders in scope.
 ///
 /// Made for 200,000 entries and more: one text and one table of places in it, about 40 bytes an address, and dropped in
-/// two steps. A look-up does not allocate.
+/// two steps. A look-up does not allocate; a clone shares the entries.
 #[derive(Debug, Clone, Default)]
 pub struct AddressSet {
+    entries: Arc<Entries>,
+    share: Share,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Entries {
     /// The entries, each with a line feed after it.
     text: String,
     /// Where in the text each entry begins.
     places: HashTable<usize>,
     hasher: DefaultHashBuilder,
-    share: Share,
 }
 
 impl AddressSet {
     /// Adds an address in the form of [`Address::full`], or `@domain`, in the form of
-    /// [`normalize_domain`](super::normalize_domain), for every address of a domain.
+    /// [`normalize_domain`](super::normalize_domain), for all addresses of a domain.
     ///
     /// Returns false, and adds nothing, if the entry is there already or is neither.
     pub fn insert(&mut self, entry: &str) -> bool {
-        let Some((local_part, domain)) = entry.rsplit_once('@') else { return false };
-        if entry.contains('\n') || self.find(local_part, domain).is_some() {
-            return false;
-        }
-        let place = self.text.len();
-        self.text.push_str(entry);
-        self.text.push('\n');
-        let Self { text, places, hasher, .. } = self;
-        places.insert_unique(hash(hasher, local_part, domain), place, |&place| {
-            let (local_part, domain) = entry_at(text, place).rsplit_once('@').unwrap_or_default();
-            hash(hasher, local_part, domain)
-        });
-        true
+        Arc::make_mut(&mut self.entries).insert(entry)
     }
 
     /// The set with only this share of its addresses in it.
@@ -61,9 +55,10 @@ impl AddressSet {
     /// domain.
     pub fn listed(&self, address: &Address) -> Option<&str> {
         let domain = address.domain();
-        self.find(&address.local_part, domain)
-            .or_else(|| self.find(address.user()?, domain))
-            .or_else(|| self.find("", domain))
+        self.entries
+            .find(&address.local_part, domain)
+            .or_else(|| self.entries.find(address.user()?, domain))
+            .or_else(|| self.entries.find("", domain))
     }
 
     /// The entries, in the order in which they were added, without the addresses that the share leaves out. Of a domain
@@ -73,22 +68,67 @@ impl AddressSet {
             Some(address) if !self.share.is_all() && !entry.starts_with('@') => self.share.contains(&address),
             _ => true,
         };
-        self.text.lines().filter(is_in)
+        self.entries().filter(is_in)
     }
 
-    /// How many entries were added, without regard to the share.
+    /// All entries, whatever the share, in the order in which they were added.
+    pub fn entries(&self) -> impl Iterator<Item = &str> {
+        self.entries.text.lines()
+    }
+
+    /// How many entries there are, whatever the share.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.entries.places.len()
     }
 
-    /// True if nothing was added.
+    /// True if there is no entry.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.entries.places.is_empty()
     }
 
-    /// The memory that it takes, in bytes.
+    /// True if both have the same entries, in any order.
+    pub fn same_entries(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.entries, &other.entries)
+            || self.len() == other.len() && self.entries().all(|entry| other.entries.has(entry))
+    }
+
+    /// The memory that its entries take, in bytes.
     pub fn memory(&self) -> usize {
-        size_of::<Self>() + self.text.capacity() + self.places.allocation_size()
+        size_of::<Entries>() + self.entries.text.capacity() + self.entries.places.allocation_size()
+    }
+}
+
+impl<S: AsRef<str>> FromIterator<S> for AddressSet {
+    /// The set of all entries that [`AddressSet::insert`] takes, without spare memory.
+    fn from_iter<I: IntoIterator<Item = S>>(source: I) -> Self {
+        let mut entries = Entries::default();
+        for entry in source {
+            entries.insert(entry.as_ref());
+        }
+        entries.text.shrink_to_fit();
+        Self { entries: Arc::new(entries), share: Share::ALL }
+    }
+}
+
+impl Entries {
+    fn insert(&mut self, entry: &str) -> bool {
+        let Some((local_part, domain)) = entry.rsplit_once('@') else { return false };
+        if entry.contains('\n') || self.find(local_part, domain).is_some() {
+            return false;
+        }
+        let place = self.text.len();
+        self.text.push_str(entry);
+        self.text.push('\n');
+        let Self { text, places, hasher } = self;
+        places.insert_unique(hash(hasher, local_part, domain), place, |&place| {
+            let (local_part, domain) = entry_at(text, place).rsplit_once('@').unwrap_or_default();
+            hash(hasher, local_part, domain)
+        });
+        true
+    }
+
+    fn has(&self, entry: &str) -> bool {
+        entry.rsplit_once('@').is_some_and(|(local_part, domain)| self.find(local_part, domain).is_some())
     }
 
     fn find(&self, local_part: &str, domain: &str) -> Option<&str> {
@@ -101,18 +141,6 @@ impl AddressSet {
         };
         let place = self.places.find(hash(&self.hasher, local_part, domain), is_it)?;
         self.text.get(*place..place + length)
-    }
-}
-
-impl<S: AsRef<str>> FromIterator<S> for AddressSet {
-    /// The set of all entries that [`AddressSet::insert`] takes, without spare memory.
-    fn from_iter<I: IntoIterator<Item = S>>(entries: I) -> Self {
-        let mut set = Self::default();
-        for entry in entries {
-            set.insert(entry.as_ref());
-        }
-        set.text.shrink_to_fit();
-        set
     }
 }
 

@@ -47,7 +47,10 @@ pub struct Arguments {
 /// # Errors
 /// A configuration or file that cannot be read.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
-    let (_, site) = super::load(config)?;
+    let (_, site, loaded) = super::load(config)?;
+    if let Some(unknown) = loaded.unknown().first() {
+        return Err(unknown.to_string());
+    }
     let mut output = std::io::stdout().lock();
     for file in &arguments.files {
         let text = read(file).map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;

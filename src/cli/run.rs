@@ -13,17 +13,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::mx_watch::MxWatch;
 use self::sender_table::SenderTableKeeper;
 use crate::config::Config;
-use crate::judge;
+use crate::judge::{self, Site};
 use crate::milter::CurrentSite;
+use crate::scope::ScopeSets;
 use crate::server::{self, Sockets};
+use crate::sources::{Loaded, Refresher};
 use crate::telemetry;
 
-/// Runs until SIGTERM or SIGINT. SIGHUP loads the configuration and the scripts anew.
+/// Runs until SIGTERM or SIGINT. SIGHUP loads the configuration and all that it names anew.
 ///
 /// # Errors
-/// Whatever keeps the daemon from starting: configuration, scripts, sockets.
+/// Whatever keeps the daemon from starting: configuration, scripts, sources of scopes, sockets.
 pub fn run(path: &Path) -> Result<(), String> {
-    let (config, site) = super::load(path)?;
+    let (config, policy) = super::load_policy(path)?;
     telemetry::start(&config.log).map_err(|error| format!("log.format: the journal cannot be reached: {error}"))?;
     allow_descriptors(config.milter.max_connections + config.policy.max_connections);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -31,6 +33,10 @@ pub fn run(path: &Path) -> Result<(), String> {
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(async {
+        let directory = super::directory(&config);
+        let loaded = Loaded::load(&config, directory.as_ref(), None).await;
+        let (site, loaded) = super::together(policy, loaded)?;
+        let mut scopes = Refresher::new(loaded, directory);
         let failed = |error: std::io::Error| format!("cannot start: {error}");
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -49,7 +55,13 @@ pub fn run(path: &Path) -> Result<(), String> {
                 tokio::select! {
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
-                    _ = hang_up.recv() => reload(path, &config, &current, &mut watch, &sender_table).await,
+                    _ = hang_up.recv() => tokio::select! {
+                        () = reload(path, &config, &current, &mut scopes, &mut watch, &sender_table) => {}
+                        // A directory that does not answer must not keep the daemon from ending.
+                        _ = terminate.recv() => break,
+                        _ = interrupt.recv() => break,
+                    },
+                    sets = scopes.changed() => use_scopes(&current, &sets),
                 }
             }
             notify(&[NotifyState::Stopping]);
@@ -63,6 +75,11 @@ pub fn run(path: &Path) -> Result<(), String> {
     })
 }
 
+/// Puts other members of scopes in force, for the messages that begin from now on.
+fn use_scopes(current: &CurrentSite, sets: &ScopeSets) {
+    current.rcu(|site| site.with_scopes(sets));
+}
+
 /// Loads and checks everything, and then swaps it in; if anything is wrong, all stays as it was.
 ///
 /// `started` is the configuration that the daemon started with.
@@ -70,27 +87,37 @@ async fn reload(
     path: &Path,
     started: &Config,
     current: &Arc<CurrentSite>,
+    scopes: &mut Refresher,
     watch: &mut Option<MxWatch>,
     sender_table: &SenderTableKeeper,
 ) {
     let mut states = vec![NotifyState::Reloading];
     states.extend(NotifyState::monotonic_usec_now().ok());
     notify(&states);
-    let file = path.to_path_buf();
-    let loaded = tokio::task::spawn_blocking(move || super::load(&file)).await;
-    match loaded.unwrap_or_else(|_| Err("loading it ended in an internal error".into())) {
-        Ok((config, site)) => {
+    match load_anew(path, scopes.loaded()).await {
+        Ok((config, site, loaded)) => {
             let need_restart = started.differences_that_need_a_restart(&config);
             // Nothing runs between here and the end of this block, so that no answer of the old watch is lost.
             let (site, next) = mx_watch::prepare(&config, site, watch.as_ref());
             current.store(Arc::new(sender_table.known_to(site)));
             *watch = next.map(|next| mx_watch::start(next, current.clone()));
+            scopes.adopt(loaded, super::directory(&config));
             sender_table.configure(config);
             telemetry::reloaded(&need_restart);
         }
         Err(mistakes) => telemetry::reload_failed(&mistakes),
     }
     notify(&[NotifyState::Ready]);
+}
+
+/// Loads everything that the configuration names. Groups whose members are known are not looked up.
+async fn load_anew(path: &Path, before: &Loaded) -> Result<(Config, Site, Loaded), String> {
+    let file = path.to_path_buf();
+    let loaded = tokio::task::spawn_blocking(move || super::load_policy(&file)).await;
+    let (config, policy) = loaded.map_err(|_| "loading it ended in an internal error")??;
+    let loaded = Loaded::load(&config, super::directory(&config).as_ref(), Some(before)).await;
+    let (site, loaded) = super::together(policy, loaded)?;
+    Ok((config, site, loaded))
 }
 
 /// Tells systemd (sd_notify(3)), where it started the daemon.

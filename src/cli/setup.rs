@@ -48,7 +48,7 @@ struct Postfix {
 /// configuration can be generated, or it cannot be written.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     let Server::Postfix(args) = &arguments.server;
-    let (config, _) = super::load(config)?;
+    let (config, ..) = super::load(config)?;
     let provider = Provider::load(&config.provider).map_err(|error| error.message)?;
     let directory = args.postfix_config.as_ref().unwrap_or(&config.postfix.config_directory);
     let directory = std::path::absolute(directory).map_err(|error| format!("{}: {error}", directory.display()))?;

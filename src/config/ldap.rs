@@ -101,6 +101,16 @@ impl fmt::Display for LdapServer {
 }
 
 impl Ldap {
+    /// Everything that answers depend on, on one line: servers, base, attributes, and how members are found.
+    pub fn description(&self) -> String {
+        let servers: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
+        let membership = match self.membership {
+            Membership::Members => "members",
+            Membership::MemberOf => "member-of",
+        };
+        format!("{} {:?} {} {membership}", servers.join(","), self.base, self.mail_attributes.join(","))
+    }
+
     /// The password of `bind_dn`, read from its file now, so that a new one needs no reload; without the newline at the
     /// file's end. `None` if there is no `bind_dn`.
     ///

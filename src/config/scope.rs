@@ -139,7 +139,12 @@ fn scope(reader: &mut Reader, folder: &Path, section: &str, hosted: Option<&[Str
             let problem = format!("has no effect; write {section}.mode = \"group\", or remove it");
             reader.wrong_value(&groups_key, &problem);
         }
-        Some(ScopeMode::Group) => reader.require(&groups_key, GROUPS),
+        Some(ScopeMode::Group) => {
+            reader.require(&groups_key, GROUPS);
+            if !reader.has("ldap") {
+                reader.wrong_value(&groups_key, "cannot be looked up; add section [ldap] with servers and base");
+            }
+        }
     }
     // A domain with a mistake in it is one mistake, not one for each of its senders.
     if let Some(hosted) = hosted.filter(|_| !reader.is_flawed("domains")) {

@@ -1,11 +1,15 @@
 //! List files: an address or `@domain` a line.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::SystemTime;
 
+use super::Mistake;
+use super::stamp::Stamp;
+use crate::address::AddressSet;
 use crate::config;
+use crate::telemetry;
 
 /// The largest file that is read, in bytes: some ten million addresses. More is no list of addresses.
 const MAX_SIZE: u64 = 512 << 20;
@@ -13,25 +17,79 @@ const MAX_SIZE: u64 = 512 << 20;
 /// Most mistakes that are told of one file; more of them are one mistake.
 const MAX_MISTAKES: usize = 20;
 
-/// A mistake in a list file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    /// The file.
-    pub file: PathBuf,
-    /// Line, from 1; `None` for the file as a whole.
-    pub line: Option<usize>,
-    /// What is wrong and what to write instead.
-    pub message: String,
+/// A list file as it was last read.
+#[derive(Debug, Clone)]
+pub struct ListFile {
+    /// Its entries.
+    pub members: AddressSet,
+    /// When the file was last seen to be the one that was read.
+    pub confirmed: SystemTime,
+    /// What is wrong with the file as it is now, if anything is.
+    pub problem: Option<String>,
+    /// The file as it was read, rightly or wrongly.
+    read: Option<Stamp>,
+    /// The file at the last look.
+    seen: Option<Stamp>,
 }
 
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, "{line}:")?;
-        }
-        write!(f, " {}", self.message)
+/// What a look at a list file found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// The same entries, or a file that is still being written.
+    Same,
+    /// Other entries.
+    Changed,
+    /// Mistakes that were not there before; the entries stay.
+    Refused,
+}
+
+impl ListFile {
+    /// Reads a list file.
+    ///
+    /// # Errors
+    /// As [`parse`], and when it cannot be read.
+    pub fn load(file: &Path, hosted: Option<&HashSet<String>>, now: SystemTime) -> Result<Self, Vec<Mistake>> {
+        let stamp = Stamp::of(file);
+        let members = members(file, hosted)?;
+        Ok(Self { members, confirmed: now, problem: None, read: stamp, seen: stamp })
     }
+
+    /// Reads the file again if it is another one, and was so at the last look: one that is still being written is left
+    /// alone. What is wrong is told once.
+    pub fn look(&mut self, file: &Path, hosted: Option<&HashSet<String>>, now: SystemTime) -> Look {
+        let stamp = Stamp::of(file);
+        let settled = std::mem::replace(&mut self.seen, stamp) == stamp;
+        if stamp == self.read || !settled {
+            if stamp == self.read && self.problem.is_none() {
+                self.confirmed = now;
+            }
+            return Look::Same;
+        }
+        let found = members(file, hosted);
+        if Stamp::of(file) != stamp {
+            return Look::Same;
+        }
+        self.read = stamp;
+        match found {
+            Ok(members) => {
+                let changed = !members.same_entries(&self.members);
+                telemetry::list_file_read(file, members.len());
+                (self.members, self.confirmed, self.problem) = (members, now, None);
+                if changed { Look::Changed } else { Look::Same }
+            }
+            Err(mistakes) => {
+                let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+                telemetry::list_file_refused(&lines);
+                self.problem = lines.into_iter().next();
+                Look::Refused
+            }
+        }
+    }
+}
+
+fn members(file: &Path, hosted: Option<&HashSet<String>>) -> Result<AddressSet, Vec<Mistake>> {
+    let text = read(file).map_err(|mistake| vec![mistake])?;
+    Ok(parse(file, &text, hosted)?.into_iter().map(|(_, entry)| entry).collect())
 }
 
 /// Reads a file's bytes.
@@ -39,7 +97,7 @@ impl fmt::Display for Mistake {
 /// # Errors
 /// When it cannot be read, or is too large to be a list.
 pub fn read(file: &Path) -> Result<Vec<u8>, Mistake> {
-    let mistake = |message| Mistake { file: file.to_owned(), line: None, message };
+    let mistake = |message| Mistake { place: file.display().to_string(), line: None, message };
     let unreadable = |error: std::io::Error| mistake(format!("cannot be read: {}", config::reason(&error)));
     let metadata = fs::metadata(file).map_err(unreadable)?;
     if !metadata.is_file() {
@@ -49,6 +107,12 @@ pub fn read(file: &Path) -> Result<Vec<u8>, Mistake> {
         return Err(mistake(format!("is larger than {} MiB, which no list of addresses is", MAX_SIZE >> 20)));
     }
     fs::read(file).map_err(unreadable)
+}
+
+/// The line, from 1, on which a file lists an entry.
+pub fn line_of(file: &Path, entry: &str) -> Option<usize> {
+    let entries = parse(file, &read(file).ok()?, None).ok()?;
+    entries.into_iter().find(|(_, found)| found == entry).map(|(line, _)| line)
 }
 
 /// The entries of a list file's text, each with its line from 1: addresses and `@domain` entries in the form of
@@ -61,7 +125,7 @@ pub fn read(file: &Path) -> Result<Vec<u8>, Mistake> {
 /// The mistakes, at most [`MAX_MISTAKES`] and one that says how many more there are; a list without any entry is one.
 pub fn parse(file: &Path, text: &[u8], hosted: Option<&HashSet<String>>) -> Result<Vec<(usize, String)>, Vec<Mistake>> {
     let (mut entries, mut mistakes) = (Vec::new(), Vec::new());
-    let mistake = |line, message| Mistake { file: file.to_owned(), line, message };
+    let mistake = |line, message| Mistake { place: file.display().to_string(), line, message };
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
         match entry(line, hosted) {
@@ -108,6 +172,8 @@ fn entry(line: &[u8], hosted: Option<&HashSet<String>>) -> Result<Option<String>
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -167,6 +233,45 @@ mod tests {
         let told = |file: &str| read(Path::new(file)).unwrap_err().to_string();
         assert_eq!(told("none/such"), "none/such: cannot be read: No such file or directory");
         assert_eq!(told("src"), "src: is not a file");
+    }
+
+    #[test]
+    fn a_change_is_read_once_it_has_settled_and_a_mistake_keeps_the_entries() {
+        let path = super::super::tests::folder("list-file").join("senders");
+        let put = |text: &str| {
+            // As an editor does that renames.
+            fs::write(path.with_extension("new"), text).unwrap();
+            fs::rename(path.with_extension("new"), &path).unwrap();
+        };
+        let now = SystemTime::now();
+        put("alice@customer.test\n");
+        let mut file = ListFile::load(&path, None, now).unwrap();
+        let entries = |file: &ListFile| file.members.entries().collect::<Vec<_>>().join(" ");
+        assert_eq!(file.look(&path, None, now), Look::Same);
+        put("alice@customer.test\nbob@customer.test\n");
+        let looks = |file: &mut ListFile, now| -> Vec<Look> { (0..3).map(|_| file.look(&path, None, now)).collect() };
+        assert_eq!(looks(&mut file, now), [Look::Same, Look::Changed, Look::Same]);
+        assert_eq!(entries(&file), "alice@customer.test bob@customer.test");
+        for (what, problem) in [
+            (Some("bob@\n"), "senders:1: \"bob@\" has no domain"),
+            (None, "cannot be read"),
+            (Some("\n"), "has no entry"),
+        ] {
+            match what {
+                Some(text) => put(text),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            let later = now + Duration::from_secs(60);
+            assert_eq!(looks(&mut file, later), [Look::Same, Look::Refused, Look::Same]);
+            assert!(file.problem.as_deref().unwrap().contains(problem), "{:?}", file.problem);
+            assert_eq!((entries(&file).as_str(), file.confirmed), ("alice@customer.test bob@customer.test", now));
+        }
+        put("carol@customer.test\n");
+        assert_eq!(looks(&mut file, now), [Look::Same, Look::Changed, Look::Same]);
+        // The same entries in another order, and in a file that was written in place.
+        fs::write(&path, "# comment\nCarol@customer.test\n").unwrap();
+        assert_eq!(looks(&mut file, now), [Look::Same; 3]);
+        assert_eq!(file.problem, None);
     }
 
     proptest! {
