@@ -52,7 +52,8 @@
 //! *How a verdict reaches Postfix.* The milter marks a message only where the verdict differs from what the sender
 //! table does anyway, by a field that `milter_header_checks` acts on and that is deleted in the same breath. The table
 //! may be behind, or spell an address otherwise: then [`Verdict::sender_table_route`](verdict::Verdict) is unknown and
-//! the message is always marked.
+//! the message is always marked. What is certain of it, [`scope::SenderTable`] knows, from what [`mta::postfix`] wrote
+//! into it or found in it.
 //!
 //! *What a message costs in metrics.* Each event is one function in [`telemetry`], which adds to counters of its own;
 //! only when Prometheus or `status` asks are metrics and a [`Status`](telemetry::status::Status) made of them. Label

@@ -27,13 +27,15 @@ pub enum Stage {
     MxLookUp,
     /// Reading and writing what is known, in the state directory.
     State,
+    /// Keeping the mail server's sender table in step.
+    SenderTable,
     /// A defect of the program.
     Panic,
 }
 
 impl Stage {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Accept,
         Self::Negotiate,
         Self::Reply,
@@ -41,6 +43,7 @@ impl Stage {
         Self::Policy,
         Self::MxLookUp,
         Self::State,
+        Self::SenderTable,
         Self::Panic,
     ];
 
@@ -54,6 +57,7 @@ impl Stage {
             Self::Policy => "policy",
             Self::MxLookUp => "mx-look-up",
             Self::State => "state",
+            Self::SenderTable => "sender-table",
             Self::Panic => "panic",
         }
     }
