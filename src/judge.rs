@@ -6,6 +6,7 @@
 
 mod admission;
 mod modes;
+mod sender;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -16,15 +17,16 @@ use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 
 pub use modes::Modes;
+use sender::{Sender, direction, is_null};
 
 use crate::address::Address;
-use crate::case::{Case, Limit, Limits};
+use crate::case::{Case, Limits};
 use crate::headers::{self, Markers};
 use crate::kind;
 use crate::lock_down::LockDown;
 use crate::rules::{Action, Effects, Facts, Lists, Rules};
-use crate::scope::{self, FromAddresses, Scope, ScopeSets, SenderTable};
-use crate::trust::{NotTheRelay, Trust};
+use crate::scope::{Scope, ScopeSets, SenderTable};
+use crate::trust::Trust;
 use crate::verdict::{
     Direction, Disposition, HeaderEdit, Kind, Mode, Peer, ROUTE_FIELD, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam,
     Verdict,
@@ -172,69 +174,6 @@ pub fn take_body(site: &Site, case: &mut Case, chunk: Bytes) -> bool {
 /// The chunks in which a mail server sends a body that goes on (MILTER_CHUNK_SIZE in libmilter's mfdef.h).
 const FULL_CHUNK: usize = 65_535;
 
-fn is_null(sender: &str) -> bool {
-    matches!(sender.trim(), "" | "<>")
-}
-
-/// The sender as scope sees it.
-struct Sender {
-    null: bool,
-    envelope: Option<Address>,
-    envelope_in_scope: bool,
-    from: Vec<Address>,
-    from_in_scope: bool,
-}
-
-impl Sender {
-    fn of(site: &Site, case: &Case, peer: Peer) -> Self {
-        let null = is_null(&case.envelope.sender);
-        let envelope = Address::parse(&case.envelope.sender);
-        let envelope_in_scope = envelope.as_ref().is_some_and(|address| site.scope.senders.contains(address));
-        // The From field matters where it widens the scope, or names the domain of a loop marker.
-        let look_at_from = match peer {
-            Peer::Internal => site.scope.from_field && !null && !envelope_in_scope,
-            Peer::Relay => true,
-            Peer::World => false,
-        };
-        let from = if look_at_from { scope::from_addresses(&case.header) } else { FromAddresses::default() };
-        // Who is in scope must not be able to hide behind others.
-        let any_in_scope = !from.complete || from.addresses.iter().any(|address| site.scope.senders.contains(address));
-        let from_in_scope = look_at_from && peer == Peer::Internal && any_in_scope;
-        Self { null, envelope, envelope_in_scope, from: from.addresses, from_in_scope }
-    }
-
-    fn in_scope(&self) -> bool {
-        self.envelope_in_scope || self.from_in_scope
-    }
-
-    /// The hosted domains that this sender speaks for.
-    fn hosted_domains<'a>(&'a self, site: &'a Site) -> impl Iterator<Item = &'a str> {
-        self.envelope.iter().chain(&self.from).map(Address::domain).filter(|domain| site.hosted.contains(*domain))
-    }
-}
-
-fn direction(site: &Site, case: &Case, peer: Peer, sender: &Sender) -> Direction {
-    let is_hosted = |address: &Address| site.hosted.contains(address.domain());
-    match peer {
-        Peer::Internal => Direction::Outbound,
-        Peer::World => Direction::Inbound,
-        // The relay brings mail for hosted recipients, and hands back that of hosted senders.
-        Peer::Relay => {
-            let for_us = case
-                .envelope
-                .recipients
-                .iter()
-                .filter_map(|recipient| Address::parse(recipient))
-                .any(|to| is_hosted(&to));
-            if !for_us && sender.envelope.as_ref().is_some_and(is_hosted) {
-                Direction::Outbound
-            } else {
-                Direction::Inbound
-            }
-        }
-    }
-}
-
 /// `mark_spam`: whether spam marks are set and removed.
 fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
     let trusted = site.trust.peer(&case.client);
@@ -274,7 +213,7 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
         mode: Mode::Enforce,
         would: None,
     };
-    if let Some((refusal, why)) = refusal(case, trusted.err()) {
+    if let Some((refusal, why)) = admission::refused_for_now(case, trusted.err()) {
         verdict.disposition = refusal;
         verdict.reasons.push(why);
         return verdict;
@@ -323,46 +262,6 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
 
 fn positions(case: &Case, chosen: impl Fn(&crate::case::Field<'_>) -> bool) -> HashSet<usize> {
     case.header.fields().enumerate().filter(|(_, field)| chosen(field)).map(|(position, _)| position).collect()
-}
-
-/// What makes a message refused for now whatever the rules would say.
-fn refusal(case: &Case, not_the_relay: Option<NotTheRelay>) -> Option<(Disposition, Reason)> {
-    if let Some(proof) = not_the_relay {
-        let (reply, why) = admission::not_the_relay(&case.client, proof);
-        return Some((Disposition::Tempfail(reply), why));
-    }
-    let (code, enhanced, text, name, why) = match case.exceeded? {
-        Limit::Header => (
-            "452",
-            "4.3.4",
-            "The message's header section is too large",
-            "header-limit",
-            "the header section is larger than limits.header_size, or has more than limits.header_fields",
-        ),
-        Limit::Recipients => (
-            "452",
-            "4.5.3",
-            "Too many recipients in one transaction",
-            "recipient-limit",
-            "the message has more recipients than are judged together",
-        ),
-        Limit::Messages => (
-            "451",
-            "4.3.2",
-            "Too many messages at once; try again later",
-            "message-limit",
-            "as many messages as limits.messages were under way",
-        ),
-        Limit::Memory => (
-            "451",
-            "4.3.2",
-            "Too much mail at once; try again later",
-            "memory-limit",
-            "the messages under way held limits.message_memory",
-        ),
-    };
-    let reply = Reply { code, enhanced, text: text.into() };
-    Some((Disposition::Tempfail(reply), reason(name, why.into())))
 }
 
 /// A guard against loops that needs no marker: counts how often the relay has handed in the message, this time included.

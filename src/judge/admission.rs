@@ -1,10 +1,11 @@
-//! Which recipients the client may write to: lock-down, as a door asks at RCPT, and as the message is judged.
+//! Who may hand in what: clients that do not prove to be the relay, messages past a limit, and lock-down, as a door asks
+//! at RCPT, and as the message is judged.
 
 use std::borrow::Cow;
 
 use super::{Site, reason};
 use crate::address::Address;
-use crate::case::{Case, Client};
+use crate::case::{Case, Client, Limit};
 use crate::lock_down::Locked;
 use crate::trust::NotTheRelay;
 use crate::verdict::{Disposition, Mode, Peer, Reason, Reply};
@@ -42,6 +43,46 @@ pub fn not_the_relay(client: &Client, proof: NotTheRelay) -> (Reply, Reason) {
         ),
     };
     (Reply { code: "451", enhanced: "4.7.0", text: text.into() }, why)
+}
+
+/// What makes a message refused for now whatever the rules would say.
+pub fn refused_for_now(case: &Case, proof: Option<NotTheRelay>) -> Option<(Disposition, Reason)> {
+    if let Some(proof) = proof {
+        let (reply, why) = not_the_relay(&case.client, proof);
+        return Some((Disposition::Tempfail(reply), why));
+    }
+    let (code, enhanced, text, name, why) = match case.exceeded? {
+        Limit::Header => (
+            "452",
+            "4.3.4",
+            "The message's header section is too large",
+            "header-limit",
+            "the header section is larger than limits.header_size, or has more than limits.header_fields",
+        ),
+        Limit::Recipients => (
+            "452",
+            "4.5.3",
+            "Too many recipients in one transaction",
+            "recipient-limit",
+            "the message has more recipients than are judged together",
+        ),
+        Limit::Messages => (
+            "451",
+            "4.3.2",
+            "Too many messages at once; try again later",
+            "message-limit",
+            "as many messages as limits.messages were under way",
+        ),
+        Limit::Memory => (
+            "451",
+            "4.3.2",
+            "Too much mail at once; try again later",
+            "memory-limit",
+            "the messages under way held limits.message_memory",
+        ),
+    };
+    let reply = Reply { code, enhanced, text: text.into() };
+    Some((Disposition::Tempfail(reply), reason(name, why.into())))
 }
 
 /// Whether lock-down keeps this client from writing to a recipient (the path of RCPT).
