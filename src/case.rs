@@ -11,6 +11,8 @@ use bytes::Bytes;
 pub struct Case {
     /// The SMTP client that handed the message to the mail server.
     pub client: Client,
+    /// The mail server's own name (`{j}`), by which it signs Received fields, when it told.
+    pub host: Option<String>,
     /// The SMTP envelope (RFC 5321, 2.3.1).
     pub envelope: Envelope,
     /// The header section, as received, in order.

@@ -249,7 +249,9 @@ pub struct Direct {
 pub struct Loops {
     /// `loops.max_passes`: how often the relay may hand in the same message, default 4, 1 to 50.
     pub max_passes: usize,
-    /// `loops.action`: what is done with one that it hands in more often, `"quarantine"` (default) or `"reject"`.
+    /// `loops.max_host_passes`: how often this host may have had the same message before, default 15, 1 to 50.
+    pub max_host_passes: usize,
+    /// `loops.action`: what is done with one that goes round more often, `"quarantine"` (default) or `"reject"`.
     pub action: LoopAction,
 }
 

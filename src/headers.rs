@@ -105,6 +105,17 @@ pub fn passes_from(header: &HeaderSection, networks: &[IpNet]) -> usize {
     header.named("Received").filter(|field| comes_from(*field)).count()
 }
 
+/// How many Received fields say that this host wrote them, by its name in the by-clause (RFC 5321, 4.4).
+pub fn passes_by(header: &HeaderSection, host: &str) -> usize {
+    let written_by = |field: Field<'_>| {
+        let value = &field.value[..field.value.len().min(MAX_RECEIVED_VALUE)];
+        let value = String::from_utf8_lossy(value);
+        let mut words = value.split_whitespace().skip_while(|word| !word.eq_ignore_ascii_case("by"));
+        words.nth(1).is_some_and(|name| name.trim_end_matches(';').eq_ignore_ascii_case(host))
+    };
+    header.named("Received").filter(|field| written_by(*field)).count()
+}
+
 /// Longest Received value that is looked at; the from-clause comes first.
 const MAX_RECEIVED_VALUE: usize = 2_000;
 
@@ -249,6 +260,23 @@ mod tests {
             ]),
             0
         );
+    }
+
+    #[test]
+    fn passes_of_this_host_are_counted_by_its_name_in_the_by_clause() {
+        let passes = |values: &[&str]| {
+            let fields: Vec<(&str, &str)> = values.iter().map(|value| ("Received", *value)).collect();
+            passes_by(&section(&fields), "mail.customer.test")
+        };
+        let counted = [
+            " from desk (desk [10.0.0.1])\n\tby Mail.Customer.test (Postfix) with ESMTP id 1",
+            " by mail.customer.test (Postfix, from userid 0)",
+            " from x by mail.customer.test; Sat, 21 Nov 2026 12:00:00 +0000",
+        ];
+        assert_eq!(passes(&counted), 3);
+        let not_counted =
+            [" from mail.customer.test by mx.remote.test", " by mail.customer.test.remote.test", " by", ""];
+        assert_eq!(passes(&not_counted), 0);
     }
 
     #[test]

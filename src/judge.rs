@@ -49,7 +49,9 @@ pub struct Site {
     pub kind: kind::Settings,
     /// How often the relay may hand in the same message.
     pub max_passes: usize,
-    /// What is done with one that it hands in more often.
+    /// How often this host may have had a message before.
+    pub max_host_passes: usize,
+    /// What is done with one that goes round more often.
     pub on_loop: LoopAction,
     /// Who may write to hosted recipients.
     pub lock_down: LockDown,
@@ -224,7 +226,7 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
         verdict.reasons.extend(lock_down);
         return verdict;
     }
-    if let Some((stop, why)) = from_relay.then(|| relay_loop(site, case)).flatten() {
+    if let Some((stop, why)) = routing_loop(site, case, from_relay) {
         verdict.disposition = stop;
         verdict.reasons.push(why);
         return verdict;
@@ -264,22 +266,30 @@ fn positions(case: &Case, chosen: impl Fn(&crate::case::Field<'_>) -> bool) -> H
     case.header.fields().enumerate().filter(|(_, field)| chosen(field)).map(|(position, _)| position).collect()
 }
 
-/// A guard against loops that needs no marker: counts how often the relay has handed in the message, this time included.
-fn relay_loop(site: &Site, case: &Case) -> Option<(Disposition, Reason)> {
-    let passes = headers::passes_from(&case.header, &site.trust.relay_networks) + 1;
-    if passes <= site.max_passes {
+/// A guard against loops that needs no marker: counts how often the relay has handed in the message, this time included,
+/// and how often this host has had it before.
+fn routing_loop(site: &Site, case: &Case, from_relay: bool) -> Option<(Disposition, Reason)> {
+    let by_relay = headers::passes_from(&case.header, &site.trust.relay_networks) + 1;
+    let by_host = case.host.as_ref().map_or(0, |host| headers::passes_by(&case.header, host));
+    let (partner, name, why) = if from_relay && by_relay > site.max_passes {
+        let why = format!("the relay hands it in for the {by_relay}th time; loops.max_passes is {}", site.max_passes);
+        ("the relay", "relay-loop", why)
+    } else if by_host > site.max_host_passes {
+        let why =
+            format!("this host has had it {by_host} times before; loops.max_host_passes is {}", site.max_host_passes);
+        ("others", "host-loop", why)
+    } else {
         return None;
-    }
+    };
     let disposition = match site.on_loop {
-        LoopAction::Quarantine => Disposition::Quarantine("going round between this host and the relay".into()),
+        LoopAction::Quarantine => Disposition::Quarantine(format!("going round between this host and {partner}")),
         LoopAction::Reject => Disposition::Reject(Reply {
             code: "554",
             enhanced: "5.4.6",
-            text: "Routing loop detected: the message goes round between this host and the relay".into(),
+            text: format!("Routing loop detected: the message goes round between this host and {partner}"),
         }),
     };
-    let why = format!("the relay hands it in for the {passes}th time; loops.max_passes is {}", site.max_passes);
-    Some((disposition, reason("relay-loop", why)))
+    Some((disposition, reason(name, why)))
 }
 
 fn route(verdict: &mut Verdict, effects: &Effects, facts: &Facts, sender: &Sender) {

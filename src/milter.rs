@@ -48,7 +48,7 @@ const WANTED_OPTIONS: ProtoOpts = ProtoOpts::NOREPLY_CONNECT
 const MACROS: &[(MacroStage, &str)] = &[
     (MacroStage::Connect, NO_MACRO),
     (MacroStage::Helo, NO_MACRO),
-    (MacroStage::Mail, "i {tls_version} {cert_subject} {auth_authen} {daemon_addr} {daemon_port}"),
+    (MacroStage::Mail, "i j {tls_version} {cert_subject} {auth_authen} {daemon_addr} {daemon_port}"),
     (MacroStage::Rcpt, NO_MACRO),
     (MacroStage::Data, "i"),
     (MacroStage::Eoh, NO_MACRO),

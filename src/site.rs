@@ -92,6 +92,7 @@ pub fn load_policy(config: &Config) -> Result<Site, Vec<SiteError>> {
         })),
         kind: config.kind.clone(),
         max_passes: config.loops.max_passes,
+        max_host_passes: config.loops.max_host_passes,
         on_loop: config.loops.action,
         markers,
         limits: config.limits,

@@ -166,13 +166,15 @@ pub fn message_judged(judged: &Judged<'_>) {
 }
 
 /// What alerts are about is counted from 0 on: Prometheus sees no increase in a counter that was not there before.
-const WATCHED: [(&str, &str, &str); 9] = [
+const WATCHED: [(&str, &str, &str); 11] = [
     ("inbound", "tempfail", "relay-without-tls"),
     ("inbound", "tempfail", "relay-certificate"),
     ("inbound", "tempfail", "rules-failed"),
     ("outbound", "tempfail", "rules-failed"),
     ("inbound", "tempfail", "internal-error"),
     ("inbound", "quarantine", "relay-loop"),
+    ("outbound", "quarantine", "host-loop"),
+    ("outbound", "reject", "host-loop"),
     ("inbound", "reject", "relay-loop"),
     ("outbound", "quarantine", "relay-loop"),
     ("outbound", "reject", "relay-loop"),

@@ -121,7 +121,7 @@ fn five_lines_are_enough() {
         // Depends on the host: a site's script is used where there is one.
         rules: config.rules.clone(),
         direct: Direct { next_hop: None },
-        loops: Loops { max_passes: 4, action: LoopAction::Quarantine },
+        loops: Loops { max_passes: 4, max_host_passes: 15, action: LoopAction::Quarantine },
         postfix: Postfix { config_directory: "/etc/postfix".into(), table_type: None },
         ldap: None,
         limits: Limits::default(),
@@ -201,7 +201,7 @@ fn everything_can_be_set() {
         },
         rules: Rules { site_script: Some(file("site.sieve")) },
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
-        loops: Loops { max_passes: 9, action: LoopAction::Reject },
+        loops: Loops { max_passes: 9, max_host_passes: 20, action: LoopAction::Reject },
         postfix: Postfix { config_directory: file("postfix"), table_type: Some(TableType::Lmdb) },
         ldap: Some(Ldap {
             servers: vec![

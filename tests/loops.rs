@@ -1,4 +1,5 @@
-//! A relay that strips its marker and sends everything back: the message is held after a few rounds.
+//! Loops without a marker: a relay that strips it and sends everything back, and a gateway inside that does. The message
+//! is held after a few rounds.
 
 mod lab;
 
@@ -14,21 +15,26 @@ fn main() -> ExitCode {
         Ok(vec![
             lab::trial("a_message_that_goes_round_is_held", || goes_round("quarantine")),
             lab::trial("a_message_that_goes_round_is_refused", || goes_round("reject")),
+            lab::trial("a_message_that_goes_round_by_a_gateway_inside_is_held", goes_round_inside),
         ])
     })
+}
+
+fn first_mail() -> Mail {
+    Mail {
+        via: Sender::Internal,
+        from: "FROM:<alice@customer.test>".into(),
+        recipients: vec!["TO:<carol@remote.test>".into()],
+        message: b"From: alice@customer.test\r\nTo: carol@remote.test\r\nSubject: round\r\n\r\nHello\r\n".to_vec(),
+        ending: Ending::Dot,
+    }
 }
 
 fn goes_round(action: &str) -> Result<(), Error> {
     let config = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sites/all.toml"))?;
     let config = format!("{config}\n[loops]\nmax_passes = 3\naction = \"{action}\"\n");
     let site = Site::configure(&format!("loop-{action}"), &config, "", "")?;
-    let mut mail = Mail {
-        via: Sender::Internal,
-        from: "FROM:<alice@customer.test>".into(),
-        recipients: vec!["TO:<carol@remote.test>".into()],
-        message: b"From: alice@customer.test\r\nTo: carol@remote.test\r\nSubject: round\r\n\r\nHello\r\n".to_vec(),
-        ending: Ending::Dot,
-    };
+    let mut mail = first_mail();
     let relay = site.lab.host("relay.conbool.test");
     for round in 1..=4 {
         // The first time from a desk, then three times from the relay, without the marker that it should set.
@@ -64,4 +70,27 @@ fn goes_round(action: &str) -> Result<(), Error> {
         4 => Ok(()),
         copies => Err(format!("{copies} copies at the relay").into()),
     }
+}
+
+/// The relay delivers to a gateway inside, which hands the message to this host again.
+fn goes_round_inside() -> Result<(), Error> {
+    let config = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sites/all.toml"))?;
+    let site = Site::configure("loop-inside", &format!("{config}\n[loops]\nmax_host_passes = 3\n"), "", "")?;
+    let mut mail = first_mail();
+    let relay = site.lab.host("relay.conbool.test");
+    for round in 1..=4 {
+        let sent = mail.send(&site)?;
+        if sent.queue_id.is_none() {
+            return Err(format!("round {round} was refused: {sent:?}").into());
+        }
+        wait_for("the message at the relay", || (relay.received().len() == round).then_some(()))?;
+        mail.message = relay.received()[round - 1].message.clone();
+    }
+    let sent = mail.send(&site)?;
+    let queue_id = sent.queue_id.ok_or("refused instead of held")?;
+    let verdict = wait_for("the verdict", || site.daemon.verdict(&queue_id))?;
+    if (verdict["decision"].as_str(), verdict["reason"].as_str()) != (Some("quarantine"), Some("host-loop")) {
+        return Err(format!("{verdict}").into());
+    }
+    Ok(())
 }

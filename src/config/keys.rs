@@ -188,6 +188,7 @@ fn loops(reader: &mut Reader) -> Loops {
     let actions = [("quarantine", LoopAction::Quarantine), ("reject", LoopAction::Reject)];
     Loops {
         max_passes: size(reader.integer("loops.max_passes", 1..=50, "passes")).unwrap_or(4),
+        max_host_passes: size(reader.integer("loops.max_host_passes", 1..=50, "passes")).unwrap_or(15),
         action: reader.choice("loops.action", &actions).unwrap_or(LoopAction::Quarantine),
     }
 }

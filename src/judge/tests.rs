@@ -24,6 +24,7 @@ fn site_with(senders: AddressSet, site_script: &str) -> Site {
         sender_table: Arc::new(ArcSwap::from_pointee(SenderTable::HostedDomains)),
         kind: kind::Settings::default(),
         max_passes: 3,
+        max_host_passes: 5,
         on_loop: LoopAction::Quarantine,
         lock_down: LockDown::default(),
         markers: Markers {

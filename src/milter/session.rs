@@ -113,7 +113,7 @@ impl Session {
                 None => address,
             }),
         };
-        let mut case = Case { client: self.client.clone(), ..Case::default() };
+        let mut case = Case { client: self.client.clone(), host: text(c"j"), ..Case::default() };
         case.envelope.sender = path(arguments);
         let queue_id = text(c"i").unwrap_or_default();
         // The message before it has ended.
