@@ -67,11 +67,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn measure(options: &Options, directory: &Path) -> Result<(), Box<dyn Error>> {
+    let telemetry = format!("[telemetry]\nsocket = \"unix:{}\"\n", directory.join("telemetry.sock").display());
     let contenders = [
         libmilter(directory)?,
         conbool(options, directory, "conbool-milter", "")?,
         conbool(options, directory, "  without log lines", "[log]\nlevel = \"warn\"\n")?,
         conbool(options, directory, "  with one worker", "[milter]\nworkers = 1\n")?,
+        conbool(options, directory, "  with telemetry", &telemetry)?,
     ];
     cpu_time(options, &contenders)?;
     tcp_rate(options, &contenders[1])?;

@@ -5,6 +5,7 @@ mod explain;
 mod run;
 mod scope;
 mod setup;
+mod status;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,8 @@ enum Command {
     Scope(scope::Arguments),
     /// Generate the mail server's configuration
     Setup(setup::Arguments),
+    /// Show the state of the running daemon
+    Status(status::Arguments),
 }
 
 /// Runs the command line; returns the process's exit code: 0 success, 1 failure, 2 wrong usage.
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Check => check::run(&arguments.config),
         Command::Explain(explain) => explain::run(&arguments.config, &explain),
         Command::Setup(setup) => setup::run(&arguments.config, &setup),
+        Command::Status(status) => status::run(&arguments.config, &status),
         // Has exit codes of its own.
         Command::Scope(scope) => return scope::run(&arguments.config, &scope),
     };

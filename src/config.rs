@@ -15,7 +15,8 @@ mod syntax;
 mod telemetry;
 mod text;
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -72,10 +73,10 @@ pub struct Config {
     pub direct: Direct,
     /// Section `[loops]`.
     pub loops: Loops,
-    /// Section `[limits]`.
-    pub limits: Limits,
     /// Section `[ldap]`; `None` without one.
     pub ldap: Option<Ldap>,
+    /// Section `[limits]`.
+    pub limits: Limits,
     /// Section `[log]`.
     pub log: Log,
     /// Section `[policy]`.
@@ -112,15 +113,7 @@ impl Config {
     /// # Errors
     /// All mistakes in the file; or one, without a line, if the file cannot be read.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        let error = |line, message| {
-            ConfigErrors(vec![ConfigError { file: path.to_owned(), line, column: None, key: None, message }])
-        };
-        let bytes = std::fs::read(path).map_err(|e| error(None, format!("cannot be read: {}", files::reason(&e))))?;
-        let text = std::str::from_utf8(&bytes).map_err(|e| {
-            let newlines = bytes.iter().take(e.valid_up_to()).filter(|byte| **byte == b'\n').count();
-            error(Some(newlines + 1), "is not UTF-8; save the file in UTF-8".to_owned())
-        })?;
-        Self::parse(text, path)
+        Self::parse(&text_of(path)?, path)
     }
 
     /// Checks the configuration in `text`. `file` is named in errors, and its folder is where relative paths start.
@@ -132,6 +125,33 @@ impl Config {
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigErrors> {
         reader::read(file, text, keys::read)
     }
+}
+
+/// The sockets of `telemetry.socket` in a file, whatever else is wrong in it: a daemon that runs has read what was right
+/// before.
+///
+/// # Errors
+/// If there are none: all mistakes in the file.
+pub fn telemetry_sockets(path: &Path) -> Result<Vec<Socket>, ConfigErrors> {
+    let text = text_of(path)?;
+    let mut sockets = Vec::new();
+    // The errors would be about keys that are not asked for here.
+    let _ = reader::read(path, &text, |reader| sockets = telemetry::read(reader, &[]).sockets);
+    if sockets.is_empty() {
+        sockets = Config::parse(&text, path)?.telemetry.sockets;
+    }
+    Ok(sockets)
+}
+
+fn text_of(path: &Path) -> Result<String, ConfigErrors> {
+    let error = |line, message| {
+        ConfigErrors(vec![ConfigError { file: path.to_owned(), line, column: None, key: None, message }])
+    };
+    let bytes = std::fs::read(path).map_err(|e| error(None, format!("cannot be read: {}", files::reason(&e))))?;
+    String::from_utf8(bytes).map_err(|e| {
+        let newlines = e.as_bytes().iter().take(e.utf8_error().valid_up_to()).filter(|byte| **byte == b'\n').count();
+        error(Some(newlines + 1), "is not UTF-8; save the file in UTF-8".to_owned())
+    })
 }
 
 /// Every key that a configuration can hold, with its section (`relay.port`).
@@ -193,6 +213,15 @@ pub enum Socket {
     Unix(PathBuf),
     /// `inet:host:port`, `inet:port@host`, `inet6:…`; the host is an address.
     Inet(IpAddr, u16),
+}
+
+impl fmt::Display for Socket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+            Self::Inet(address, port) => write!(formatter, "inet:{}", SocketAddr::new(*address, *port)),
+        }
+    }
 }
 
 /// The policy scripts.

@@ -5,7 +5,7 @@
 //! can be read. Only members whose entries are gone are left out, and counted.
 //!
 //! Group membership is walked entry by entry, as `LDAP_MATCHING_RULE_IN_CHAIN` leaves out primary groups and finds
-//! *nobody* on a server that does not know it. Nothing that a server can grow is without a limit ([`wire`], [`walk`]).
+//! *nobody* on a server that does not know it. Nothing that a server can grow is without a limit.
 //! `ldap3_proto` encodes and decodes the messages; the connection is our own, as client crates that were looked at
 //! read messages of any size and nesting.
 

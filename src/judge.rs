@@ -7,6 +7,7 @@
 mod admission;
 mod modes;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -423,7 +424,7 @@ fn by_rule(name: &str, route: Route) -> Reason {
         "automatic-reply" => "it is an automatic reply".into(),
         other => format!("a rule of the policy says {}: {other}", route.name()),
     };
-    reason(name, text)
+    reason(name.to_string(), text)
 }
 
 fn spam(effects: &Effects, facts: &Facts) -> Spam {
@@ -488,8 +489,8 @@ fn edits(case: &Case, removed: &HashSet<usize>, spam: Spam, effects: Effects) ->
     edits
 }
 
-fn reason(name: &str, text: String) -> Reason {
-    Reason { name: name.to_string().into(), text }
+fn reason(name: impl Into<Cow<'static, str>>, text: String) -> Reason {
+    Reason { name: name.into(), text }
 }
 
 #[cfg(test)]

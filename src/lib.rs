@@ -28,10 +28,10 @@
 //! | room | what it is for |
 //! |---|---|
 //! | `main.rs`, [`cli`] | arguments; one file a subcommand. `cli::explain` is the offline door |
-//! | [`server`] | composition root: sockets, accepting, worker threads, drain |
+//! | [`server`] | composition root: sockets, accepting, worker threads, drain; the telemetry door's own thread |
 //! | [`milter`], [`policyd`], [`mta`], [`site`] | the milter door; the door for Postfix's policy delegation; what each mail server needs to be told; loading a site |
 //! | [`sources`] | where the addresses of the scopes come from: list files, groups, snapshots |
-//! | [`dns`], [`directory`], [`telemetry`], [`provider`] | the watch over MX hosts; who is in a group (LDAP); logs and metrics, one vocabulary; a provider is a folder |
+//! | [`dns`], [`directory`], [`telemetry`], [`provider`] | the watch over MX hosts; who is in a group (LDAP); logs, metrics and status, one vocabulary; a provider is a folder |
 //! | [`config`] | TOML in, checked plain values out, every mistake at once |
 //! | [`judge`] | the one pipeline: `Case` in, `Verdict` out; no I/O, no clock |
 //! | [`headers`], [`kind`], [`lock_down`], [`rules`], [`scope`], [`trust`] | marker fields and edits; what a message is; whom strangers may write to; the scripts; whose mail is the relay's; who the peer is |
@@ -40,7 +40,7 @@
 //! A door only translates: nothing from [`judge`] down knows a milter, a socket or tokio. Logs, metrics, SMTP replies
 //! and `explain` are all made from the verdict and from nothing else, so that they cannot disagree.
 //!
-//! # Three decisions worth knowing
+//! # Four decisions worth knowing
 //!
 //! *How a script says relay or direct.* By a keyword (RFC 5232), `addflag "direct:calendaring"`: standard Sieve, with
 //! the reason in the same word. Each exemption is a keyword of its own, so that a site's script can take back one of the
@@ -50,6 +50,10 @@
 //! table does anyway, by a field that `milter_header_checks` acts on and that is deleted in the same breath. The table
 //! may be behind, or spell an address otherwise: then [`Verdict::sender_table_route`](verdict::Verdict) is unknown and
 //! the message is always marked.
+//!
+//! *What a message costs in metrics.* Each event is one function in [`telemetry`], which adds to counters of its own;
+//! only when Prometheus or `status` asks are metrics and a [`Status`](telemetry::status::Status) made of them. Label
+//! values that a sender could make up are counted together.
 //!
 //! *Why each worker has a runtime of its own.* Each connection lives on one thread ([`server`]); with few messages a
 //! second, the multi-thread runtime spends more on waking threads than judging costs. `benches/README.md` has figures.

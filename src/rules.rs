@@ -215,6 +215,12 @@ impl Rules {
         Ok(Self { runtime, scripts: compiled })
     }
 
+    /// The reasons for routes that the scripts' text spells out. Others can only be put together by a script from
+    /// variables, and so be what a client sent.
+    pub fn reasons(&self) -> BTreeSet<String> {
+        self.scripts.iter().flat_map(|script| script.needs.reasons.iter().cloned()).collect()
+    }
+
     /// Runs the scripts on a message, with the lists as they are now.
     ///
     /// # Errors
@@ -314,13 +320,8 @@ impl Effects {
     }
 
     fn read_keywords(&mut self, keywords: &str) {
-        let reasons = |route: Route| -> Vec<String> {
-            let of_route = |keyword: &str| {
-                let keyword = keyword.to_ascii_lowercase();
-                let rest = keyword.strip_prefix(route.name())?;
-                if rest.is_empty() { Some("rule".to_string()) } else { rest.strip_prefix(':').map(reason_name) }
-            };
-            keywords.split_ascii_whitespace().filter_map(of_route).collect()
+        let reasons = |route| -> Vec<String> {
+            keywords.split_ascii_whitespace().filter_map(|keyword| keyword_reason(keyword, route)).collect()
         };
         // Where both are asked for, the relay wins: a message must not pass it by mistake.
         for route in [Route::Direct, Route::Relay] {
@@ -337,6 +338,13 @@ impl Effects {
             }
         }
     }
+}
+
+/// The reason that a keyword gives for a route, if it asks for that route.
+fn keyword_reason(keyword: &str, route: Route) -> Option<String> {
+    let keyword = keyword.to_ascii_lowercase();
+    let rest = keyword.strip_prefix(route.name())?;
+    if rest.is_empty() { Some("rule".to_string()) } else { rest.strip_prefix(':').map(reason_name) }
 }
 
 /// A keyword's reason as a name that is safe in logs and as a metric's label.

@@ -4,6 +4,7 @@
 //! runtime of its own: at the message rates of a mail server, waking up tasks across threads costs more than judging.
 
 mod accept;
+mod exporter;
 mod listen;
 mod policy;
 mod worker;
@@ -20,16 +21,16 @@ pub use policy::{PolicyService, serve as serve_policy};
 
 use crate::config;
 use crate::milter::{CurrentSite, Judge, UnderWay};
-use crate::telemetry;
+use crate::telemetry::{self, Door};
 
-/// Serves milter connections on these listeners until `shutdown` completes; then lets running SMTP sessions finish
-/// for `settings.drain_timeout`.
+/// Serves connections on these sockets until `shutdown` completes; then lets running SMTP sessions finish for
+/// `settings.drain_timeout`. Telemetry is served to the end.
 ///
 /// # Errors
 /// When threads or sockets cannot be set up, or a worker thread is gone. An error of a single connection, or in accepting
 /// one, ends nothing.
 pub async fn run(
-    listeners: Vec<Listener>,
+    sockets: Sockets,
     settings: &config::Milter,
     site: Arc<CurrentSite>,
     judge: Judge,
@@ -51,11 +52,13 @@ pub async fn run(
         )?);
     }
     let handles: Arc<[worker::Handle]> = workers.iter().map(|worker| worker.handle.clone()).collect();
+    let _exporter = exporter::start(sockets.telemetry, handles.clone())?;
+    telemetry::door(Door::Milter, sockets.milter.iter().map(ToString::to_string), settings.max_connections);
     let mut accepting = tokio::task::JoinSet::new();
-    let mut sockets = Vec::new();
-    for listener in listeners {
-        let (listener, socket) = accept::prepare(listener)?;
-        sockets.extend(socket);
+    let mut files = Vec::new();
+    for listener in sockets.milter {
+        let (listener, file) = accept::prepare(listener)?;
+        files.extend(file);
         accepting.spawn(accept::accept_for_ever(listener, connections.clone(), handles.clone()));
     }
     tokio::select! {
@@ -64,8 +67,9 @@ pub async fn run(
         _ = accepting.join_next() => return Err(io::Error::other("a worker thread has ended")),
     }
 
+    telemetry::stopping();
     accepting.shutdown().await;
-    drop(sockets);
+    drop(files);
     drain(&connections, settings).await;
     // The workers may have gone already; then there is nobody to tell.
     let _ = stop.send(true);

@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use group::Answer;
-pub use loaded::{Loaded, Origin, SourceStatus, Status};
+pub use loaded::{Loaded, Origin};
 pub use refresher::Refresher;
 
 /// A directory that can be asked who is in a group.

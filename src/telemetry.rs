@@ -1,17 +1,27 @@
-//! Logs and metrics: one vocabulary, one function an event.
+//! Logs, metrics and status: one vocabulary, one function an event.
+//!
+//! An event is a function here. It writes the log line and enters the event in the [`Ledger`](ledger::Ledger), from
+//! which metrics and status are made when somebody asks for them ([`http`]).
 //!
 //! What is logged: one line for each message judged (`message`), made from its verdict; and what the daemon itself
 //! meets. Never a subject, a body, or a secret. What clients send is written escaped, and cut where it is long.
 
+pub mod http;
 mod json;
+mod ledger;
 mod lock_down;
+pub mod metrics;
 mod policy;
+mod rates;
 mod scopes;
+pub mod status;
+mod tally;
 
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,15 +30,20 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
 use json::JsonLines;
+pub use ledger::{CannotAccept, Connected, Door};
+use ledger::{LEDGER, Stage};
+pub use rates::SAMPLE_EVERY;
 pub use scopes::*;
+use status::ScopeStatus;
 
 use crate::case::{Client, Envelope, Limit};
 use crate::config::{Log, LogFormat};
-use crate::verdict::{Direction, Disposition, Route, Verdict};
+use crate::judge::{Modes, Site};
+use crate::verdict::{Direction, Disposition, Mode, Route, Verdict};
 
 pub use lock_down::{
-    lock_down_entered, lock_down_left, lock_down_waits, mx_look_up_failed, mx_state_not_read, mx_state_not_saved,
-    recipient_locked,
+    lock_down_entered, lock_down_left, lock_down_waits, lock_down_watched, mx_look_up_failed, mx_state_not_read,
+    mx_state_not_saved, recipient_locked,
 };
 pub use policy::{policy_answered, policy_limit_reached, policy_malformed};
 
@@ -64,7 +79,7 @@ pub fn start(settings: &Log) -> std::io::Result<()> {
     // A panic is caught and answered where it happens; its message may quote mail, so that only the place is logged.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        metrics::counter!("conbool_milter_errors_total", "stage" => "panic").increment(1);
+        LEDGER.error(Stage::Panic);
         error!(place, "internal error; please report it");
     }));
     Ok(())
@@ -117,21 +132,17 @@ pub fn message_judged(judged: &Judged<'_>) {
     let mode = judged.verdict.mode.name();
     let verdict = judged.verdict.decided();
     let decision = decision(verdict);
-    let reason = verdict.reasons.first().map(|reason| reason.name.clone()).unwrap_or_default();
     let direction = verdict.direction.name();
-    metrics::counter!(
-        "conbool_milter_messages_total",
-        "direction" => direction, "decision" => decision, "reason" => reason.clone(), "mode" => mode
-    )
-    .increment(1);
-    metrics::histogram!("conbool_milter_verdict_seconds").record(judged.elapsed.as_secs_f64());
-    if verdict.forged > 0 {
-        metrics::counter!("conbool_milter_forged_headers_total").increment(verdict.forged as u64);
+    let reason = verdict.reasons.first();
+    if let Some(reason) = reason {
+        LEDGER.messages.count(direction, decision, reason, mode);
     }
+    LEDGER.message(verdict.peer, verdict.forged);
+    metrics::record_verdict(judged.elapsed);
     // What stops a message is explained in full; the administrator will be asked about it.
     let detail = match &verdict.disposition {
         Disposition::Continue => None,
-        _ => verdict.reasons.first().map(|reason| cut(&reason.text)),
+        _ => reason.map(|reason| cut(&reason.text)),
     };
     let names: Vec<&str> = verdict.reasons.iter().map(|reason| reason.name.as_ref()).collect();
     info!(
@@ -142,7 +153,7 @@ pub fn message_judged(judged: &Judged<'_>) {
         direction,
         peer = verdict.peer.name(),
         decision,
-        reason = reason.as_ref(),
+        reason = reason.map(|reason| reason.name.as_ref()),
         reasons = names.join(","),
         kind = verdict.kind.name(),
         spam = verdict.spam.name(),
@@ -155,14 +166,65 @@ pub fn message_judged(judged: &Judged<'_>) {
     );
 }
 
+/// What alerts are about is counted from 0 on: Prometheus sees no increase in a counter that was not there before.
+const WATCHED: [(&str, &str, &str); 9] = [
+    ("inbound", "tempfail", "relay-without-tls"),
+    ("inbound", "tempfail", "relay-certificate"),
+    ("inbound", "tempfail", "rules-failed"),
+    ("outbound", "tempfail", "rules-failed"),
+    ("inbound", "tempfail", "internal-error"),
+    ("inbound", "quarantine", "relay-loop"),
+    ("inbound", "reject", "relay-loop"),
+    ("outbound", "quarantine", "relay-loop"),
+    ("outbound", "reject", "relay-loop"),
+];
+
+/// A configuration is put in force, at the start or later.
+pub fn loaded(file: &Path, site: &Site) {
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let Modes { whole, routing, spam } = site.modes;
+    let mut mode = whole.name().to_string();
+    for (effect, of_effect) in [("routing", routing), ("spam marks", spam)] {
+        if of_effect == Mode::Monitor && whole == Mode::Enforce {
+            mode = mode + ", " + effect + " only watched";
+        }
+    }
+    LEDGER.loaded(file.display().to_string(), mode);
+    LEDGER.messages.expect(site.rules.reasons());
+    for (direction, decision, reason) in WATCHED {
+        LEDGER.messages.begin(direction, decision, reason, whole.name());
+    }
+}
+
+/// A door is opened.
+pub fn door(door: Door, sockets: impl IntoIterator<Item = String>, max_connections: usize) {
+    LEDGER.door(door, sockets.into_iter().collect(), max_connections);
+}
+
+/// A connection is open, for as long as the value lives.
+pub fn connected(door: Door) -> Connected {
+    LEDGER.connected(door)
+}
+
+/// All scopes are as this says.
+pub fn scopes(scopes: Vec<ScopeStatus>) {
+    LEDGER.scopes(scopes);
+}
+
+/// To be called every [`SAMPLE_EVERY`], so that rates are known and the times of judgements take no memory.
+pub fn upkeep() {
+    LEDGER.sample();
+    metrics::upkeep();
+}
+
 /// The daemon is up.
 pub fn started(sockets: &[String]) {
+    LEDGER.running();
     info!(version = env!("CARGO_PKG_VERSION"), sockets = sockets.join(" "), "ready");
 }
 
 /// The configuration was loaded anew, and is in force, but for the keys named.
 pub fn reloaded(need_restart: &[&str]) {
-    metrics::gauge!("conbool_milter_config_reload_success").set(1.0);
     if need_restart.is_empty() {
         info!("configuration reloaded");
     } else {
@@ -172,10 +234,16 @@ pub fn reloaded(need_restart: &[&str]) {
 
 /// The configuration was to be loaded anew, and has mistakes: one a line.
 pub fn reload_failed(mistakes: &str) {
-    metrics::gauge!("conbool_milter_config_reload_success").set(0.0);
+    LEDGER.not_loaded(mistakes);
+    LEDGER.error(Stage::Reload);
     for mistake in mistakes.lines() {
         error!(mistake, "configuration not reloaded");
     }
+}
+
+/// The daemon takes no more connections.
+pub fn stopping() {
+    LEDGER.draining();
 }
 
 /// The daemon stops, and lets running sessions finish.
@@ -198,41 +266,41 @@ pub fn stopped() {
 
 /// A mail server connected that cannot do what is needed.
 pub fn unusable_mail_server(why: &str) {
-    metrics::counter!("conbool_milter_errors_total", "stage" => "negotiate").increment(1);
+    LEDGER.error(Stage::Negotiate);
     error!(why, "mail server refused");
 }
 
 /// The mail server did not take what a verdict asks for; the message is refused for now.
 pub fn verdict_not_carried_out(queue_id: &str, failure: &dyn std::error::Error) {
-    metrics::counter!("conbool_milter_errors_total", "stage" => "reply").increment(1);
+    LEDGER.error(Stage::Reply);
     error!(queue_id = cut(queue_id), error = %failure, "verdict not carried out; the message is refused for now");
 }
 
 /// A message went past a limit and is refused for now; its own log line says which.
 pub fn limit_reached(limit: Limit) {
-    let name = match limit {
+    LEDGER.limit(match limit {
         Limit::Header => "header",
         Limit::Recipients => "recipients",
         Limit::Messages => "messages",
         Limit::Memory => "memory",
-    };
-    metrics::counter!("conbool_milter_limit_reached_total", "limit" => name).increment(1);
+    });
 }
 
 /// A connection was silent for longer than milter.idle_timeout and is closed.
 pub fn idle_connection_closed() {
-    metrics::counter!("conbool_milter_limit_reached_total", "limit" => "idle").increment(1);
+    LEDGER.limit("idle");
 }
 
-/// A connection could not be accepted.
-pub fn accept_failed(failure: &std::io::Error, wait: Duration) {
-    metrics::counter!("conbool_milter_errors_total", "stage" => "accept").increment(1);
+/// A connection could not be accepted. The door counts as shut until the value is dropped.
+pub fn accept_failed(failure: &std::io::Error, wait: Duration) -> CannotAccept {
+    LEDGER.error(Stage::Accept);
     warn!(error = %failure, retry_in = wait.as_secs_f64(), "cannot accept a connection");
+    LEDGER.cannot_accept()
 }
 
 /// As many connections as milter.max_connections are open, and one more was closed; `is_due`: whether to log it again.
 pub fn connection_limit_reached(is_due: bool) {
-    metrics::counter!("conbool_milter_limit_reached_total", "limit" => "connections").increment(1);
+    LEDGER.limit("connections");
     if is_due {
         warn!(
             "milter.max_connections reached; new connections are closed, for which the mail server tries again later"

@@ -188,7 +188,7 @@ pub enum HeaderEdit {
 /// One reason for a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
-    /// Stable name, for logs, metrics and scripts.
+    /// Stable name, for logs, metrics and scripts; borrowed if it is the program's own, so that there are only so many.
     pub name: Cow<'static, str>,
     /// One sentence for the administrator.
     pub text: String,

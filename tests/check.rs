@@ -1,5 +1,6 @@
 //! `conbool-milter check`: every mistake in the configuration and in the scripts at once.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -17,11 +18,15 @@ impl Folder {
 
     /// Exit code, standard output, and standard error without the folder's path.
     fn check(&self) -> (Option<i32>, String, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_conbool-milter"))
-            .args(["check", "--config"])
-            .arg(self.0.join("m.toml"))
-            .output()
-            .unwrap();
+        self.check_with(None)
+    }
+
+    /// As [`Self::check`], in a service with this folder of credentials.
+    fn check_with(&self, credentials: Option<&str>) -> (Option<i32>, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_conbool-milter"));
+        command.args(["check", "--config"]).arg(self.0.join("m.toml")).current_dir(&self.0);
+        command.env_remove("CREDENTIALS_DIRECTORY").envs(credentials.map(|folder| ("CREDENTIALS_DIRECTORY", folder)));
+        let output = command.output().unwrap();
         let folder = format!("{}/", self.0.display());
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&folder, "");
         (output.status.code(), text(&output.stdout), text(&output.stderr))
@@ -74,4 +79,25 @@ fn a_providers_own_folder_is_checked_too() {
     let (code, _, errors) = folder.check();
     assert_eq!(code, Some(1));
     assert!(errors.contains("own/provider.toml:") && errors.contains("headers"), "{errors}");
+}
+
+#[test]
+fn a_password_may_be_a_credential_of_the_service() {
+    let config = format!(
+        "{FIVE_LINES}[ldap]\nservers = \"ldap://ldap.customer.test\"\nbase = \"o=Customer\"\nbind_dn = \"cn=reader\"\n\
+         password_file = \"ldap-password\"\n"
+    );
+    let folder = Folder::new("credential", &[("m.toml", &config)]);
+    // Outside of the service nobody can tell.
+    assert_eq!(folder.check().0, Some(0));
+    let in_service = Some("credentials");
+    let (code, _, errors) = folder.check_with(in_service);
+    assert!(code == Some(1) && errors.contains("\"ldap-password\" cannot be read: No such file"), "{errors}");
+    std::fs::create_dir(folder.0.join("credentials")).unwrap();
+    let password = folder.0.join("credentials/ldap-password");
+    std::fs::write(&password, "secret").unwrap();
+    for (mode, expected) in [(0o400, Some(0)), (0o444, Some(1))] {
+        std::fs::set_permissions(&password, std::fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(folder.check_with(in_service).0, expected, "{mode:o}");
+    }
 }

@@ -122,8 +122,8 @@ fn five_lines_are_enough() {
         rules: config.rules.clone(),
         direct: Direct { next_hop: None },
         loops: Loops { max_passes: 4, action: LoopAction::Quarantine },
-        limits: Limits::default(),
         ldap: None,
+        limits: Limits::default(),
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
         policy: Policy { sockets: vec![], max_connections: 2000, idle_timeout: Duration::from_secs(1200) },
         telemetry: Telemetry { sockets: vec![], socket_mode: 0o660, socket_group: None },
@@ -201,7 +201,6 @@ fn everything_can_be_set() {
         rules: Rules { site_script: Some(file("site.sieve")) },
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
         loops: Loops { max_passes: 9, action: LoopAction::Reject },
-        limits: Limits { header: HeaderLimits { bytes: 65536, fields: 500 }, messages: 50, message_memory: 64 << 20 },
         ldap: Some(Ldap {
             servers: vec![
                 LdapServer { host: "ldap.customer.test".into(), port: 636, ldaps: true },
@@ -219,6 +218,7 @@ fn everything_can_be_set() {
             timeout: Duration::from_secs(60),
             max_members: 1000,
         }),
+        limits: Limits { header: HeaderLimits { bytes: 65536, fields: 500 }, messages: 50, message_memory: 64 << 20 },
         log: Log { format: LogFormat::Json, level: tracing::Level::DEBUG },
         policy: Policy {
             sockets: vec![Socket::Unix("/var/spool/postfix/conbool/policy.sock".into())],

@@ -39,14 +39,15 @@ impl Daemon {
         config.milter.drain_timeout = Duration::from_millis(100);
         change(&mut config);
         let site = Arc::new(CurrentSite::from_pointee(site::load(&config).unwrap()));
-        let listeners = server::bind(&config.milter.sockets, 0o660, None).unwrap();
+        let milter = server::bind(&config.milter.sockets, 0o660, None).unwrap();
+        let sockets = server::Sockets { milter, ..server::Sockets::default() };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let shutdown = async {
                 let _ = stopped.await;
             };
-            runtime.block_on(server::run(listeners, &config.milter, site, judge, shutdown)).unwrap();
+            runtime.block_on(server::run(sockets, &config.milter, site, judge, shutdown)).unwrap();
         });
         Self { folder, stop: Some(stop), thread: Some(thread) }
     }

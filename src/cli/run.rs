@@ -39,11 +39,13 @@ pub fn run(path: &Path) -> Result<(), String> {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
-        let sockets = Sockets::open(&config).map_err(|error| error.to_string())?;
+        let mut sockets = Sockets::open(&config).map_err(|error| error.to_string())?;
         let names = sockets.names();
+        telemetry::loaded(path, &site);
         let (site, watch) = mx_watch::prepare(&config, site, None);
         let current = Arc::new(CurrentSite::from_pointee(site));
-        let policy = server::serve_policy(sockets.policy, &config.policy, &current).map_err(failed)?;
+        let policy =
+            server::serve_policy(std::mem::take(&mut sockets.policy), &config.policy, &current).map_err(failed)?;
         let mut watch = watch.map(|watch| mx_watch::start(watch, current.clone()));
         let shutdown = async {
             telemetry::started(&names);
@@ -63,7 +65,7 @@ pub fn run(path: &Path) -> Result<(), String> {
             }
             notify(&[NotifyState::Stopping]);
         };
-        let served = server::run(sockets.milter, &config.milter, current.clone(), judge::judge, shutdown).await;
+        let served = server::run(sockets, &config.milter, current.clone(), judge::judge, shutdown).await;
         served.map_err(|error| format!("cannot go on: {error}"))?;
         // Only now: SMTP sessions that went on until here may have asked it.
         policy.stop().await;
@@ -92,6 +94,7 @@ async fn reload(
     notify(&states);
     match load_anew(path, scopes.loaded()).await {
         Ok((config, site, loaded)) => {
+            telemetry::loaded(path, &site);
             // Nothing runs between here and the end of this block, so that no answer of the old watch is lost.
             let (site, next) = mx_watch::prepare(&config, site, watch.as_ref());
             current.store(Arc::new(site));

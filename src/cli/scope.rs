@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::address::{Address, Share};
 use crate::config::{Config, DEFAULT_SCOPE};
-use crate::sources::{Loaded, Status};
+use crate::sources::Loaded;
+use crate::telemetry::status::{ScopeStatus, SourceStatus};
 
 /// Tell who is in which scope, and accept what was held back
 #[derive(Debug, clap::Args)]
@@ -94,7 +95,7 @@ fn list(config: &Path, json: bool) -> Output {
 }
 
 /// A scope and its sources, one a line.
-fn described(scope: &Status) -> String {
+fn described(scope: &ScopeStatus) -> String {
     let mut text = format!("{}: mode {}", scope.name, scope.mode);
     if scope.share < 1.0 {
         let _ = write!(text, ", share {}", scope.share);
@@ -120,7 +121,7 @@ fn described(scope: &Status) -> String {
     text
 }
 
-fn entries(count: usize) -> String {
+fn entries(count: u64) -> String {
     if count == 1 { "1 entry".into() } else { format!("{count} entries") }
 }
 
@@ -144,7 +145,10 @@ fn accept(config: &Path, scope: Option<&str>) -> Output {
         return Err("nothing is held back".into());
     }
     let line = |(group, members): &(String, usize)| {
-        format!("group {group:?}: {} accepted; a daemon that runs uses them in a few seconds\n", entries(*members))
+        format!(
+            "group {group:?}: {} accepted; a daemon that runs uses them in a few seconds\n",
+            entries(*members as u64)
+        )
     };
     Ok((accepted.iter().map(line).collect(), ExitCode::SUCCESS))
 }
@@ -215,11 +219,11 @@ fn run_test(config: &Path, test: &Test) -> Output {
     Ok((text, code))
 }
 
-fn in_scope(loaded: &Loaded, scope: &Status, address: &Address) -> InScope {
+fn in_scope(loaded: &Loaded, scope: &ScopeStatus, address: &Address) -> InScope {
     let origins = loaded.origins(&scope.name, address);
     let share = Share::new(scope.share).unwrap_or_default();
-    let unknown = scope.sources.iter().any(|source| !source.is_known);
-    let problem = |source: &crate::sources::SourceStatus| {
+    let unknown = scope.sources.iter().any(|source| source.kind == "group" && !loaded.knows(&source.name));
+    let problem = |source: &SourceStatus| {
         let name = format!("{} {}", source.kind, source.name);
         let held = source.held_back.map(|held| format!("{name}: an answer with {} is held back", entries(held)));
         let problem = source.problem.as_ref().map(|problem| format!("{name}: {problem}"));

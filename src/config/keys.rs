@@ -37,7 +37,7 @@ pub fn read(reader: &mut Reader) -> Config {
     reader.require("domains", DOMAINS);
     let relay_networks = plain(reader.strings("relay_networks", NETWORKS, notation::network));
     reader.require("relay_networks", NETWORKS);
-    let socket = sockets(reader, "socket", SOCKET, &[]);
+    let socket = sockets(reader, "socket", SOCKET, notation::socket, &[]);
     reader.require("socket", SOCKET);
     let policy = policy::read(reader, &socket);
     let telemetry = telemetry::read(reader, &[socket.as_slice(), &policy.sockets].concat());
@@ -58,8 +58,8 @@ pub fn read(reader: &mut Reader) -> Config {
         rules: rules(reader, &folder),
         direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
         loops: loops(reader),
-        limits: limits::read(reader),
         ldap: ldap::read(reader, &folder),
+        limits: limits::read(reader),
         log: log(reader),
         policy,
         telemetry,
@@ -123,8 +123,14 @@ fn milter(reader: &mut Reader, sockets: Vec<Socket>) -> Milter {
 }
 
 /// One socket or a list, none of which may be among those of another door.
-pub fn sockets(reader: &mut Reader, key: &str, example: &str, taken: &[Socket]) -> Vec<Socket> {
-    let sockets = reader.string_or_strings(key, example, notation::socket).unwrap_or_default();
+pub fn sockets(
+    reader: &mut Reader,
+    key: &str,
+    example: &str,
+    parse: impl Fn(&str) -> Result<Socket, String>,
+    taken: &[Socket],
+) -> Vec<Socket> {
+    let sockets = reader.string_or_strings(key, example, parse).unwrap_or_default();
     for socket in sockets.iter().filter(|socket| taken.contains(socket.get_ref())) {
         reader.wrong(key, socket.span(), "is in use for another service of the daemon; write another socket");
     }
@@ -234,7 +240,7 @@ pub fn plain<T>(list: Option<Vec<Spanned<T>>>) -> Vec<T> {
     list.into_iter().flatten().map(Spanned::into_inner).collect()
 }
 
-/// A number that counts things in memory.
+/// A number as a size in memory.
 pub fn size(number: Option<u64>) -> Option<usize> {
     number.and_then(|number| usize::try_from(number).ok())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::reader::Reader;
-use super::{Socket, keys};
+use super::{Socket, keys, notation};
 
 /// The Postfix policy service (SMTPD_POLICY_README).
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +22,7 @@ pub fn read(reader: &mut Reader, taken: &[Socket]) -> Policy {
     const EXAMPLE: &str = r#""unix:/var/spool/postfix/conbool/policy.sock""#;
     let idle_timeout = reader.integer("policy.idle_timeout", 10..=keys::WEEK, "seconds");
     Policy {
-        sockets: keys::sockets(reader, "policy.socket", EXAMPLE, taken),
+        sockets: keys::sockets(reader, "policy.socket", EXAMPLE, notation::socket, taken),
         max_connections: keys::size(reader.integer("policy.max_connections", 1..=100_000, "connections"))
             .unwrap_or(2000),
         idle_timeout: Duration::from_secs(idle_timeout.unwrap_or(1200)),

@@ -8,7 +8,7 @@ use sieve::runtime::RuntimeError;
 use sieve::{Compiler, Sieve};
 
 use super::{ENVIRONMENT, LIST_PREFIX, QUARANTINE_MAILBOX, Script, ScriptError};
-use crate::verdict::{ROUTE_FIELD, SPAM_FLAG_FIELD};
+use crate::verdict::{ROUTE_FIELD, Route, SPAM_FLAG_FIELD};
 
 /// Fields that no script may add or remove: RFC 5293, section 6, and those that have keywords or a meaning of their
 /// own here.
@@ -27,6 +27,8 @@ pub struct Needs {
     pub edits: bool,
     /// Look-ups of addresses in lists.
     pub lists: bool,
+    /// Its text spells out these reasons for routes; no need, but found in the same look.
+    pub reasons: BTreeSet<String>,
 }
 
 /// Compiles one script.
@@ -109,8 +111,9 @@ impl Review<'_> {
             Value::Array(values) => values.iter().for_each(|value| self.visit(value)),
             Value::Object(members) => {
                 for (name, inner) in members {
-                    // A script's own strings are not code.
+                    // A script's own strings are not code, but may be keywords.
                     if name == "Text" {
+                        self.reasons(inner.as_str().unwrap_or_default());
                         continue;
                     }
                     self.instruction(name, inner);
@@ -120,6 +123,13 @@ impl Review<'_> {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn reasons(&mut self, text: &str) {
+        for keyword in text.split_ascii_whitespace() {
+            let routes = [Route::Direct, Route::Relay];
+            self.needs.reasons.extend(routes.into_iter().filter_map(|route| super::keyword_reason(keyword, route)));
         }
     }
 

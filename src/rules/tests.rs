@@ -55,6 +55,15 @@ fn a_script_that_says_nothing_changes_nothing() {
 }
 
 #[test]
+fn the_reasons_in_the_text_are_known_beforehand() {
+    let provider = "require \"imap4flags\"; addflag [\"$NotJunk\", \"direct:released\"];";
+    let site = "require [\"imap4flags\", \"variables\"]; set \"why\" \"relay:Board papers direct\"; # direct:comment\n\
+                addflag \"${why}\"; if true { keep :flags \"direct:fax\"; } addflag \"direct:${why}\";";
+    let rules = Rules::compile(&[script(provider), script(site)], &BTreeSet::new()).unwrap();
+    assert_eq!(rules.reasons().into_iter().collect::<Vec<_>>(), ["board", "fax", "released", "rule"]);
+}
+
+#[test]
 fn keywords_choose_the_route_and_the_relay_wins() {
     let direct = "require \"imap4flags\"; addflag \"direct:fax\";";
     let relay = "require \"imap4flags\"; addflag [\"direct:fax\", \"relay:Board_papers\"];";

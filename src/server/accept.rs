@@ -42,11 +42,15 @@ impl Acceptor {
     /// Accepts a connection. After an error (out of file descriptors, say) it tries again, ever more slowly.
     pub async fn accept(&self) -> Accepted {
         let mut wait = BACK_OFF.0;
+        let mut shut = None;
         loop {
             match self.try_accept().await {
-                Ok(accepted) => return accepted,
+                Ok(accepted) => {
+                    drop(shut);
+                    return accepted;
+                }
                 Err(error) => {
-                    telemetry::accept_failed(&error, wait);
+                    shut = Some(telemetry::accept_failed(&error, wait));
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(BACK_OFF.1);
                 }

@@ -153,10 +153,11 @@ pub fn bind(sockets: &[Socket], mode: u32, group: Option<&str>) -> Result<Vec<Li
             let address = SocketAddr::new(*address, *port);
             TcpListener::bind(address)
                 .map(Listener::Tcp)
-                .map_err(|error| ListenError { socket: format!("inet:{address}"), message: error.to_string() })
+                .map_err(|error| ListenError { socket: socket.to_string(), message: error.to_string() })
         }
-        Socket::Unix(path) => bind_unix(path, mode, group)
-            .map_err(|message| ListenError { socket: format!("unix:{}", path.display()), message }),
+        Socket::Unix(path) => {
+            bind_unix(path, mode, group).map_err(|message| ListenError { socket: socket.to_string(), message })
+        }
     };
     sockets.iter().map(bind_one).collect()
 }

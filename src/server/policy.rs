@@ -40,6 +40,7 @@ pub fn serve(
     settings: &config::Policy,
     site: &Arc<CurrentSite>,
 ) -> io::Result<PolicyService> {
+    telemetry::door(telemetry::Door::Policy, listeners.iter().map(ToString::to_string), settings.max_connections);
     let (stop, stopped) = watch::channel(false);
     let mut service = PolicyService {
         accepting: JoinSet::new(),
@@ -94,6 +95,7 @@ impl Door {
                 continue;
             };
             let (site, patience, stopped) = (self.site.clone(), self.patience, self.stopped.clone());
+            let open = (permit, telemetry::connected(telemetry::Door::Policy));
             tokio::spawn(async move {
                 // A connection that breaks ends; Postfix makes another.
                 let _ = match accepted {
@@ -106,7 +108,7 @@ impl Door {
                         Err(error) => Err(error),
                     },
                 };
-                drop(permit);
+                drop(open);
             });
         }
     }

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::milter::{self, CurrentSite, Judge, MilterStream, Socket, UnderWay};
+use crate::telemetry::{self, Connected, Door};
 
 /// A connection on its way from the accepting thread.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub enum Accepted {
 pub struct Handle {
     connections: mpsc::UnboundedSender<(Accepted, Guard)>,
     load: Arc<AtomicUsize>,
+    runtime: runtime::Handle,
 }
 
 impl Handle {
@@ -36,8 +39,13 @@ impl Handle {
     /// Gives it a connection; false if the worker is gone. The permits bound how many can be on their way.
     pub fn take(&self, stream: Accepted, permit: OwnedSemaphorePermit) -> bool {
         self.load.fetch_add(1, Ordering::Relaxed);
-        let guard = Guard { load: self.load.clone(), _permit: permit };
+        let guard = Guard { load: self.load.clone(), _permit: permit, _open: telemetry::connected(Door::Milter) };
         self.connections.send((stream, guard)).is_ok()
+    }
+
+    /// Waits until it does what it is asked; false if the worker is gone.
+    pub async fn answers(&self) -> bool {
+        self.runtime.spawn(async {}).await.is_ok()
     }
 }
 
@@ -46,6 +54,7 @@ impl Handle {
 pub struct Guard {
     load: Arc<AtomicUsize>,
     _permit: OwnedSemaphorePermit,
+    _open: Connected,
 }
 
 impl Drop for Guard {
@@ -109,7 +118,8 @@ pub fn start(
     let (connections, incoming) = mpsc::unbounded_channel();
     let incoming = Incoming { connections: incoming, idle_timeout };
     let (end, ended) = oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = Handle { connections, load: Arc::default(), runtime: runtime.handle().clone() };
     // The limit on connections is kept where they are accepted.
     let config = indymilter::Config {
         max_connections: Semaphore::MAX_PERMITS,
@@ -129,5 +139,5 @@ pub fn start(
         });
         let _ = end.send(());
     })?;
-    Ok(Worker { handle: Handle { connections, load: Arc::default() }, ended })
+    Ok(Worker { handle, ended })
 }

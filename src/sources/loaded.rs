@@ -17,7 +17,7 @@ use crate::address::AddressSet;
 use crate::config::{Config, DEFAULT_SCOPE, Scope, ScopeMode};
 use crate::scope::ScopeSets;
 use crate::telemetry;
-pub use status::{Origin, SourceStatus, Status};
+pub use status::Origin;
 
 /// How long a start or a reload waits for the directory where a snapshot could do.
 const PATIENCE: Duration = Duration::from_secs(20);

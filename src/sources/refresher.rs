@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::{self, JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::group::Answer;
-use super::{Directory, Loaded, Status};
+use super::{Directory, Loaded};
 use crate::scope::ScopeSets;
 use crate::telemetry;
 
@@ -27,7 +26,6 @@ pub struct Refresher {
     asks: JoinSet<Answer>,
     asked: HashMap<task::Id, String>,
     answers: Vec<(String, Answer)>,
-    status: watch::Sender<Vec<Status>>,
 }
 
 impl Refresher {
@@ -43,7 +41,6 @@ impl Refresher {
             asks: JoinSet::new(),
             asked: HashMap::new(),
             answers: Vec::new(),
-            status: watch::Sender::default(),
         };
         refresher.tell();
         refresher
@@ -52,11 +49,6 @@ impl Refresher {
     /// The scopes in force.
     pub fn loaded(&self) -> &Loaded {
         &self.loaded
-    }
-
-    /// The state of the scopes, renewed every few seconds where it can change.
-    pub fn status(&self) -> watch::Receiver<Vec<Status>> {
-        self.status.subscribe()
     }
 
     /// Looks after these scopes from now on: those of a new configuration.
@@ -118,11 +110,7 @@ impl Refresher {
     }
 
     fn tell(&self) {
-        let status = self.loaded.status();
-        for scope in &status {
-            telemetry::scope_state(&scope.name, scope.members, scope.age_seconds, scope.held_back);
-        }
-        self.status.send_replace(status);
+        telemetry::scopes(self.loaded.status());
     }
 }
 

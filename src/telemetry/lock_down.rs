@@ -6,6 +6,7 @@ use std::path::Path;
 use tracing::{error, info, warn};
 
 use super::cut;
+use super::ledger::{LEDGER, Stage};
 use crate::case::Client;
 use crate::lock_down::Locked;
 
@@ -38,38 +39,43 @@ pub fn recipient_locked(
     }
 }
 
+/// These domains are watched from now on, each with whether lock-down is enforced for it, and why; others are not.
+pub fn lock_down_watched<'a>(domains: impl IntoIterator<Item = (&'a str, bool, &'a str)>) {
+    LEDGER.lock_down_watched(domains);
+}
+
 /// Lock-down is enforced for a domain from now on.
 pub fn lock_down_entered(domain: &str, why: &str) {
-    metrics::gauge!("conbool_milter_lock_down_enforced", "domain" => domain.to_owned()).set(1.0);
+    LEDGER.lock_down(domain, true, Some(false), why);
     info!(domain, why, "lock-down is enforced from now on");
 }
 
 /// Lock-down is not enforced for a domain any more.
 pub fn lock_down_left(domain: &str, why: &str) {
-    metrics::gauge!("conbool_milter_lock_down_enforced", "domain" => domain.to_owned()).set(0.0);
+    LEDGER.lock_down(domain, false, Some(true), why);
     warn!(domain, why, "lock-down is not enforced any more; mail that goes past the relay is taken");
 }
 
 /// Lock-down in mode `auto` is not enforced for a domain, for a new reason.
 pub fn lock_down_waits(domain: &str, why: &str) {
-    metrics::gauge!("conbool_milter_lock_down_enforced", "domain" => domain.to_owned()).set(0.0);
+    LEDGER.lock_down(domain, false, None, why);
     info!(domain, why, "lock-down is not enforced yet");
 }
 
 /// The MX hosts of a domain could not be looked up; lock-down stays as it is.
 pub fn mx_look_up_failed(domain: &str, failure: &dyn Display) {
-    metrics::counter!("conbool_milter_errors_total", "stage" => "mx-look-up").increment(1);
+    LEDGER.error(Stage::MxLookUp);
     warn!(domain, error = %failure, "the MX hosts cannot be looked up; lock-down stays as it is");
 }
 
 /// What is known of the MX hosts could not be read; lock-down begins anew.
 pub fn mx_state_not_read(file: &Path, failure: &dyn Display) {
-    metrics::counter!("conbool_milter_errors_total", "stage" => "state").increment(1);
+    LEDGER.error(Stage::State);
     error!(file = %file.display(), error = %failure, "what is known of the MX hosts cannot be read; lock-down begins anew");
 }
 
 /// What is known of the MX hosts could not be saved; after a restart lock-down begins anew.
 pub fn mx_state_not_saved(file: &Path, failure: &dyn Display) {
-    metrics::counter!("conbool_milter_errors_total", "stage" => "state").increment(1);
+    LEDGER.error(Stage::State);
     error!(file = %file.display(), error = %failure, "what is known of the MX hosts cannot be saved");
 }

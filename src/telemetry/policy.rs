@@ -5,6 +5,7 @@ use std::fmt::Display;
 use tracing::{info, warn};
 
 use super::cut;
+use super::ledger::{LEDGER, Stage};
 use crate::case::Client;
 
 /// A policy request was answered: the counter, and a line where the answer decides something, unless lock-down has
@@ -27,13 +28,13 @@ pub fn policy_answered(client: &Client, sender: &str, recipient: &str, action: &
 
 /// Something that is no policy request came in; the connection is closed.
 pub fn policy_malformed(problem: &dyn Display) {
-    metrics::counter!("conbool_milter_errors_total", "stage" => "policy").increment(1);
+    LEDGER.error(Stage::Policy);
     warn!(problem = cut(&problem.to_string()), "policy connection closed: no policy request");
 }
 
 /// As many policy connections as policy.max_connections are open; this one is closed.
 pub fn policy_limit_reached(report: bool) {
-    metrics::counter!("conbool_milter_errors_total", "stage" => "policy-limit").increment(1);
+    LEDGER.limit("policy-connections");
     if report {
         warn!("policy.max_connections reached; new policy connections are closed");
     }

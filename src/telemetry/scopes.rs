@@ -5,16 +5,6 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-/// How a scope is now; the age is that of the source that was not heard of for longest.
-pub fn scope_state(scope: &str, members: usize, age_seconds: u64, held_back: bool) {
-    let scope = || scope.to_owned();
-    metrics::gauge!("conbool_milter_scope_members", "scope" => scope()).set(members as f64);
-    metrics::gauge!("conbool_milter_scope_age_seconds", "scope" => scope()).set(age_seconds as f64);
-    metrics::gauge!("conbool_milter_scope_held_back", "scope" => scope()).set(f64::from(u8::from(held_back)));
-    // There from the start, so that the first failure is an increase.
-    metrics::counter!("conbool_milter_scope_refresh_failures_total", "scope" => scope()).increment(0);
-}
-
 /// A scope has other members now.
 pub fn scope_changed(scope: &str, before: usize, members: usize) {
     info!(scope, before, members, "scope changed");

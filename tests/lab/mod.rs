@@ -18,6 +18,7 @@
 //! | 127.0.4.1 | `oldrelay.test`, the relayhost of former days |
 //! | 127.0.5.1 | an internal client |
 //! | 127.0.6.1, 127.0.6.2 | `ldap.customer.test`, `ldap2.customer.test`, where a test may start directories |
+//! | 198.51.100.3 | `dc1.ad.test`, where a test may start an Active Directory domain |
 //! | 127.0.9.9 | a client somewhere in the world |
 
 // Every test program uses some of the lab, none all of it.
@@ -36,6 +37,7 @@ pub mod notation;
 pub mod postfix;
 pub mod process;
 pub mod report;
+pub mod samba;
 pub mod site;
 pub mod slapd;
 pub mod smtp_client;

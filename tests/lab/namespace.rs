@@ -23,11 +23,9 @@ pub const NAME_SERVER: &str = "127.0.0.53";
 const INSIDE: &str = "CONBOOL_LAB_INSIDE";
 
 /// What the lab runs, and the Debian package that brings it.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("/usr/sbin/postfix", "postfix"),
     ("/usr/sbin/dnsmasq", "dnsmasq-base"),
-    ("/usr/sbin/slapd", "slapd"),
-    ("/usr/bin/ldapmodify", "ldap-utils"),
     ("/usr/sbin/saslpasswd2", "sasl2-bin"),
     ("/usr/lib/x86_64-linux-gnu/sasl2/libplain.so", "libsasl2-modules"),
     ("/usr/bin/unshare", "util-linux"),
@@ -49,10 +47,7 @@ pub fn enter() -> Result<(), String> {
     if !nix::unistd::geteuid().is_root() {
         return Err("the lab makes its own network and mounts and needs root: run `make test`, which uses sudo".into());
     }
-    let missing: Vec<_> = PROGRAMS.iter().filter(|(path, _)| !installed(path)).map(|(_, package)| *package).collect();
-    if !missing.is_empty() {
-        return Err(format!("not installed: run `apt-get install --no-install-recommends {}`", missing.join(" ")));
-    }
+    need(&PROGRAMS)?;
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     // A shell is the first process: it reaps orphans and, unlike a first process, the test program dies of Ctrl-C.
     let error = Command::new("unshare")
@@ -63,6 +58,15 @@ pub fn enter() -> Result<(), String> {
         .env(INSIDE, "1")
         .exec();
     Err(format!("cannot run unshare: {error}"))
+}
+
+/// An error that says what to install, unless all of these files are there; each with its Debian package.
+pub fn need(files: &[(&str, &str)]) -> Result<(), String> {
+    let missing: Vec<_> = files.iter().filter(|(path, _)| !installed(path)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!("not installed: run `apt-get install --no-install-recommends {}`", missing.join(" ")))
 }
 
 /// The plug-in folder is named after the machine's architecture: any will do.

@@ -8,9 +8,9 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Error;
 use super::certificates::{Authority, Identity};
 use super::process::{Process, run, wait_for};
+use super::{Error, namespace};
 
 /// Names and addresses that the directories of a lab may have.
 pub const HOSTS: [(&str, Ipv4Addr); 2] =
@@ -74,6 +74,7 @@ impl Slapd {
         identity: &Identity,
         settings: &str,
     ) -> Result<Self, Error> {
+        namespace::need(&[("/usr/sbin/slapd", "slapd"), ("/usr/bin/ldapmodify", "ldap-utils")])?;
         fs::create_dir_all(dir.join("data"))?;
         fs::write(dir.join("mail.schema"), SCHEMA)?;
         let at = dir.display();

@@ -31,6 +31,7 @@ impl Drop for MxWatch {
 /// before it knew, or else what is in the file.
 pub fn prepare(config: &Config, site: Site, before: Option<&MxWatch>) -> (Site, Option<Arc<Watch>>) {
     if site.lock_down.mode != Mode::Auto {
+        telemetry::lock_down_watched([]);
         return (site, None);
     }
     let file = config.state_directory.join(FILE);
@@ -42,6 +43,10 @@ pub fn prepare(config: &Config, site: Site, before: Option<&MxWatch>) -> (Site, 
         }),
     };
     let watch = Watch::new(&config.lock_down, site.lock_down.mx_hosts.clone(), &config.domains, file, known);
+    let states = watch.states();
+    telemetry::lock_down_watched(
+        states.iter().map(|state| (state.domain.as_str(), state.enforced, state.why.as_str())),
+    );
     let site = site.with_locked(watch.locked());
     (site, Some(Arc::new(watch)))
 }

@@ -2,54 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::super::group::{Now, age};
 use super::super::list_file;
 use super::{Loaded, LoadedScope};
 use crate::address::{Address, AddressSet};
 use crate::config::{DEFAULT_SCOPE, ScopeMode};
-
-/// One scope.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Status {
-    /// `default`, or its name.
-    pub name: String,
-    /// `all`, `list` or `group`.
-    pub mode: &'static str,
-    /// From 0.0 to 1.0.
-    pub share: f64,
-    /// How many addresses and domains are in force; a share of domains counts as the domains.
-    pub members: usize,
-    /// Seconds since the source that was not heard of for longest said what is in force; 0 for what stands in the
-    /// configuration.
-    pub age_seconds: u64,
-    /// True if an answer of the directory was held back.
-    pub held_back: bool,
-    /// Where the addresses come from.
-    pub sources: Vec<SourceStatus>,
-}
-
-/// One source of a scope.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SourceStatus {
-    /// `domains`, `senders`, `file` or `group`.
-    pub kind: &'static str,
-    /// The file or the group; empty for the others.
-    pub name: String,
-    /// How many addresses and domains it has, whatever the share.
-    pub members: usize,
-    /// As in [`Status`], of this source.
-    pub age_seconds: u64,
-    /// False for a group of which nothing is known: its members are missing in the scope.
-    pub is_known: bool,
-    /// How many addresses the answer has that is held back, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub held_back: Option<usize>,
-    /// What is wrong with the source now, if anything is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-}
+use crate::telemetry::status::{ScopeStatus, SourceStatus};
 
 /// What an address is in a scope by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,20 +22,19 @@ pub struct Origin {
 
 impl Loaded {
     /// The state of every scope.
-    pub fn status(&self) -> Vec<Status> {
+    pub fn status(&self) -> Vec<ScopeStatus> {
         let now = Now::get();
         self.scopes.iter().map(|scope| self.status_of(scope, now)).collect()
     }
 
-    fn status_of(&self, scope: &LoadedScope, now: Now) -> Status {
+    fn status_of(&self, scope: &LoadedScope, now: Now) -> ScopeStatus {
         let config = &scope.config;
         let (is_default, written) = (scope.name == DEFAULT_SCOPE, self.written(config).len());
         let source = |kind, name: String, members| SourceStatus {
-            kind,
+            kind: String::from(kind),
             name,
-            members,
+            members: members as u64,
             age_seconds: 0,
-            is_known: true,
             held_back: None,
             problem: None,
         };
@@ -99,26 +56,30 @@ impl Loaded {
             sources.push(match self.groups.get(name) {
                 Some(group) => SourceStatus {
                     age_seconds: age(group.known.fetched, now).as_secs(),
-                    held_back: group.held.map(|held| held.members),
+                    held_back: group.held.map(|held| held.members as u64),
                     problem: group.problem.clone(),
                     ..source("group", name.clone(), group.known.members.len())
                 },
                 None => SourceStatus {
-                    is_known: false,
                     problem: Some("its members are not known: there is no snapshot".into()),
                     ..source("group", name.clone(), 0)
                 },
             });
         }
-        Status {
+        ScopeStatus {
             name: scope.name.clone(),
-            mode: config.mode.name(),
+            mode: config.mode.name().into(),
             share: config.share.value(),
-            members: scope.members,
+            members: scope.members as u64,
             age_seconds: sources.iter().map(|source| source.age_seconds).max().unwrap_or_default(),
             held_back: sources.iter().any(|source| source.held_back.is_some()),
             sources,
         }
+    }
+
+    /// Whether the members of a group are known.
+    pub fn knows(&self, group: &str) -> bool {
+        self.groups.contains_key(group)
     }
 
     /// Every source by which an address is listed in a scope, whatever the share.

@@ -1,141 +1,31 @@
-//! Groups of a directory: who their members are, and what addresses they have. Against a real slapd.
+//! The groups of OpenLDAP.
 
-mod lab;
+use libtest_mimic::Trial;
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use super::lab::slapd::{BASE, READER, group, group_dn, person, person_dn};
+use super::lab::{Error, trial};
+use super::world::World;
 
-use conbool_milter::config::{Config, Ldap};
-use conbool_milter::directory::{self, Members};
-use lab::certificates::{Authority, Identity};
-use lab::dns::Dns;
-use lab::namespace::{self, Network};
-use lab::slapd::{self, BASE, READER, Slapd, group, group_dn, person, person_dn};
-use lab::{Error, MAIL_SERVER, trial};
-
-fn main() -> ExitCode {
-    lab::main(|| {
-        Ok(vec![
-            trial("group_of_names", group_of_names),
-            trial("group_of_unique_names", group_of_unique_names),
-            trial("posix_group", posix_group),
-            trial("member_of", member_of),
-            trial("nested_groups_and_cycles", nested_groups_and_cycles),
-            trial("nesting_has_a_limit", nesting_has_a_limit),
-            trial("members_that_are_gone", members_that_are_gone),
-            trial("groups_are_found_by_their_simple_name", groups_are_found_by_their_simple_name),
-            trial("a_doubtful_answer_is_an_error", a_doubtful_answer_is_an_error),
-            trial("more_entries_than_the_server_gives_at_once", more_entries_than_the_server_gives_at_once),
-            trial("a_large_group", a_large_group),
-            trial("limits_are_errors", limits_are_errors),
-            trial("tls_is_verified", tls_is_verified),
-            trial("plaintext_only_if_it_is_asked_for", plaintext_only_if_it_is_asked_for),
-            trial("binds", binds),
-            trial("servers_are_tried_in_order", servers_are_tried_in_order),
-            trial("referrals_make_an_answer_incomplete", referrals_make_an_answer_incomplete),
-        ])
-    })
-}
-
-/// A network with a name service, and no host yet.
-struct World {
-    dir: PathBuf,
-    authority: Authority,
-    _network: Network,
-    _dns: Dns,
-}
-
-impl World {
-    /// Moves the calling thread into a network of its own.
-    fn new(name: &str) -> Result<Self, Error> {
-        let network = Network::new(MAIL_SERVER.1)?;
-        let dir = Path::new(namespace::ROOT).join(name);
-        let authority = Authority::new(&dir.join("tls"))?;
-        let dns = Dns::start(&dir, slapd::HOSTS.into_iter())?;
-        let world = Self { dir, authority, _network: network, _dns: dns };
-        world.write_password(READER.1)?;
-        Ok(world)
-    }
-
-    /// A network with one directory, in which is `ldif`.
-    fn with(name: &str, ldif: &str) -> Result<(Self, Slapd), Error> {
-        let world = Self::new(name)?;
-        let slapd = world.slapd(0, "")?;
-        slapd.add(ldif)?;
-        Ok((world, slapd))
-    }
-
-    /// A directory on the host with this number.
-    fn slapd(&self, host: usize, settings: &str) -> Result<Slapd, Error> {
-        let (name, _) = slapd::HOSTS[host];
-        self.slapd_with(host, &self.authority.issue(name, name)?, settings)
-    }
-
-    fn slapd_with(&self, host: usize, identity: &Identity, settings: &str) -> Result<Slapd, Error> {
-        let (name, address) = slapd::HOSTS[host];
-        Slapd::start(&self.dir.join(name), address, &self.authority, identity, settings)
-    }
-
-    fn write_password(&self, password: &str) -> Result<(), Error> {
-        let file = self.dir.join("password");
-        fs::write(&file, format!("{password}\n"))?;
-        Ok(fs::set_permissions(file, fs::Permissions::from_mode(0o640))?)
-    }
-
-    /// The configuration with these lines for `[ldap]`; what they leave out is such that it works.
-    fn settings(&self, lines: &str) -> Result<Ldap, Error> {
-        let mut text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config/good/minimal.toml"))?;
-        text += &format!("[ldap]\n{lines}\n");
-        for (key, value) in [
-            ("servers", "\"ldap://ldap.customer.test\""),
-            ("base", &format!("{BASE:?}")),
-            ("ca_file", &format!("{:?}", self.authority.file())),
-            ("bind_dn", &format!("{:?}", READER.0)),
-            ("password_file", &format!("{:?}", self.dir.join("password"))),
-        ] {
-            if !lines.contains(key) {
-                text += &format!("{key} = {value}\n");
-            }
-        }
-        let text = text.replace("bind_dn = \"\"\npassword_file = \"\"\n", "");
-        let config = Config::parse(&text, &self.dir.join("x.toml")).map_err(|errors| format!("{errors}\n{text}"))?;
-        config.ldap.ok_or_else(|| "no [ldap]".into())
-    }
-
-    /// The members of a group, by the configuration with these lines for `[ldap]`.
-    fn members(&self, lines: &str, group: &str) -> Result<Members, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(runtime.block_on(directory::group(&self.settings(lines)?, group))?)
-    }
-
-    /// That a group has these addresses.
-    fn expect(&self, lines: &str, group: &str, addresses: &[&str]) -> Result<Members, Error> {
-        let members = self.members(lines, group).map_err(|error| format!("{group}: {error}"))?;
-        if members.addresses != addresses {
-            return Err(format!("{group} has {members:?}, not {addresses:?}").into());
-        }
-        Ok(members)
-    }
-
-    /// That a group's members cannot be found out, for a reason in which all of these words are.
-    fn refuse(&self, lines: &str, group: &str, words: &[&str]) -> Result<String, Error> {
-        match self.members(lines, group) {
-            Ok(members) => Err(format!("{group} has {members:?}, where {words:?} was expected").into()),
-            Err(error) => {
-                let text = error.to_string();
-                match words.iter().find(|word| !text.contains(*word)) {
-                    Some(word) => Err(format!("{word:?} is not in: {text}").into()),
-                    None => Ok(text),
-                }
-            }
-        }
-    }
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("group_of_names", group_of_names),
+        trial("group_of_unique_names", group_of_unique_names),
+        trial("posix_group", posix_group),
+        trial("member_of", member_of),
+        trial("nested_groups_and_cycles", nested_groups_and_cycles),
+        trial("nesting_has_a_limit", nesting_has_a_limit),
+        trial("members_that_are_gone", members_that_are_gone),
+        trial("groups_are_found_by_their_simple_name", groups_are_found_by_their_simple_name),
+        trial("a_doubtful_answer_is_an_error", a_doubtful_answer_is_an_error),
+        trial("more_entries_than_the_server_gives_at_once", more_entries_than_the_server_gives_at_once),
+        trial("a_large_group", a_large_group),
+        trial("limits_are_errors", limits_are_errors),
+        trial("referrals_make_an_answer_incomplete", referrals_make_an_answer_incomplete),
+    ]
 }
 
 /// Three people: one with every kind of address.
-fn people() -> String {
+pub fn people() -> String {
     person(
         "alice",
         "mail: Alice@customer.test\nmailAlternateAddress: a.liddell@customer.test\n\
@@ -145,8 +35,11 @@ fn people() -> String {
         + &person("printer", "description: has no address")
 }
 
-const ALICE: [&str; 4] = ["Alice@customer.test", "a.liddell@customer.test", "al@customer.test", "alice@second.test"];
-const BOB: [&str; 2] = ["bob@customer.test", "robert@customer.test"];
+/// The addresses of alice.
+pub const ALICE: [&str; 4] =
+    ["Alice@customer.test", "a.liddell@customer.test", "al@customer.test", "alice@second.test"];
+/// The addresses of bob.
+pub const BOB: [&str; 2] = ["bob@customer.test", "robert@customer.test"];
 
 fn alice_and_bob() -> Vec<&'static str> {
     let mut all = [&ALICE[..], &BOB[..]].concat();
@@ -154,7 +47,8 @@ fn alice_and_bob() -> Vec<&'static str> {
     all
 }
 
-fn dns(uids: &[&str]) -> Vec<String> {
+/// The names of people's entries.
+pub fn dns(uids: &[&str]) -> Vec<String> {
     uids.iter().map(|uid| person_dn(uid)).collect()
 }
 
@@ -296,7 +190,8 @@ fn a_doubtful_answer_is_an_error() -> Result<(), Error> {
     let slapd = world.slapd(
         0,
         &format!(
-            "access to dn.exact={} attrs=member by * none\naccess to dn.subtree=ou=people,{BASE} attrs=mail,mailAlternateAddress,proxyAddresses by * none",
+            "access to dn.exact={} attrs=member by * none\n\
+             access to dn.subtree=ou=people,{BASE} attrs=mail,mailAlternateAddress,proxyAddresses by * none",
             group_dn("hidden")
         ),
     )?;
@@ -364,97 +259,11 @@ fn limits_are_errors() -> Result<(), Error> {
     Ok(())
 }
 
-fn tls_is_verified() -> Result<(), Error> {
-    let world = World::new("tls")?;
-    let other = world.authority.issue("other", "other.test")?;
-    let slapd = world.slapd_with(0, &other, "")?;
-    slapd.add(&(people() + &group("staff", &dns(&["bob"]))))?;
-    for server in ["ldap://ldap.customer.test", "ldaps://ldap.customer.test"] {
-        let lines = format!("servers = {server:?}");
-        world.refuse(&lines, "staff", &[server, "TLS", "certificate must carry the name ldap.customer.test"])?;
-        world.refuse(
-            &format!("servers = \"{}\"", server.replace("ldap.customer.test", "127.0.6.1")),
-            "staff",
-            &["TLS"],
-        )?;
-    }
-    // The right name from an authority that is not trusted.
-    drop(slapd);
-    let _slapd = world.slapd(1, "")?;
-    let stranger = Authority::new(&world.dir.join("stranger"))?;
-    for server in ["ldap://ldap2.customer.test", "ldaps://ldap2.customer.test"] {
-        let lines = format!("servers = {server:?}\nca_file = {:?}", stranger.file());
-        world.refuse(&lines, "staff", &[server, "TLS", "stranger/ca.pem"])?;
-    }
-    // TLS where there is none, and the other way round.
-    world.refuse("servers = \"ldaps://ldap2.customer.test:389\"", "staff", &["ldaps://ldap2.customer.test:389: "])?;
-    world.refuse("servers = \"ldap://ldap2.customer.test:636\"", "staff", &["ldap://ldap2.customer.test:636: "])?;
-    Ok(())
-}
-
-fn plaintext_only_if_it_is_asked_for() -> Result<(), Error> {
-    let world = World::new("plaintext")?;
-    let mut slapd = world.slapd(0, "access to attrs=userPassword by anonymous auth\naccess to * by * read")?;
-    slapd.add(&(people() + &group("staff", &dns(&["bob"]))))?;
-    let tls = |log: &str| log.contains("STARTTLS") || log.contains("TLS established");
-    world.expect("", "staff", &BOB)?;
-    assert!(tls(&slapd.log()));
-    slapd.stop();
-    slapd.resume()?;
-    let anonymous = "bind_dn = \"\"\npassword_file = \"\"";
-    world.expect(&format!("plaintext = \"anonymous\"\n{anonymous}"), "staff", &BOB)?;
-    world.expect("plaintext = \"with-password\"", "staff", &BOB)?;
-    assert!(!tls(&slapd.log()), "{}", slapd.log());
-    Ok(())
-}
-
-fn binds() -> Result<(), Error> {
-    let (world, _slapd) = World::with("binds", &(people() + &group("staff", &dns(&["bob"]))))?;
-    world.refuse("bind_dn = \"\"\npassword_file = \"\"", "staff", &["ldap.bind_dn"])?;
-    world.write_password("not the one")?;
-    let text = world.refuse("", "staff", &["does not take ldap.bind_dn cn=reader", "invalidCredentials (49)"])?;
-    assert!(!text.contains("not the one"), "{text}");
-    assert!(!format!("{:?}", world.settings("")?).contains("not the one"));
-    // A new password needs no new configuration.
-    let settings = world.settings("")?;
-    world.write_password(READER.1)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    assert_eq!(runtime.block_on(directory::members(&settings, "staff"))?, BOB);
-    fs::set_permissions(world.dir.join("password"), fs::Permissions::from_mode(0o644))?;
-    let open = runtime.block_on(directory::members(&settings, "staff")).unwrap_err().to_string();
-    assert!(open.contains("chmod o-rwx"), "{open}");
-    Ok(())
-}
-
-fn servers_are_tried_in_order() -> Result<(), Error> {
-    let world = World::new("order")?;
-    let mut first = world.slapd(0, "")?;
-    let second = world.slapd(1, "")?;
-    first.add(&(people() + &group("staff", &dns(&["bob"]))))?;
-    second.add(&(people() + &group("staff", &dns(&["alice"]))))?;
-    let servers = "servers = [\"ldap://ldap.customer.test\", \"ldaps://ldap2.customer.test\"]";
-    world.expect(servers, "staff", &BOB)?;
-    first.stop();
-    world.expect(servers, "staff", &ALICE)?;
-    drop(second);
-    world.refuse(
-        servers,
-        "staff",
-        &[
-            "group \"staff\"; ldap://ldap.customer.test: nothing listens there",
-            "; ldaps://ldap2.customer.test: nothing",
-        ],
-    )?;
-    world.refuse("servers = \"ldap://nowhere.customer.test\"", "staff", &["its name cannot be looked up"])?;
-    first.resume()?;
-    world.expect(servers, "staff", &BOB)?;
-    Ok(())
-}
-
 fn referrals_make_an_answer_incomplete() -> Result<(), Error> {
     let elsewhere = |name: &str| {
         format!(
-            "dn: ou={name},{BASE}\nobjectClass: referral\nobjectClass: extensibleObject\nou: {name}\nref: ldap://{name}.test/ou={name},{BASE}\n\n"
+            "dn: ou={name},{BASE}\nobjectClass: referral\nobjectClass: extensibleObject\nou: {name}\n\
+             ref: ldap://{name}.test/ou={name},{BASE}\n\n"
         )
     };
     let ldif = people()
