@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod mx_watch;
 mod run;
 mod scope;
 mod setup;

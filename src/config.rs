@@ -8,6 +8,7 @@ mod limits;
 mod lock_down;
 mod notation;
 mod policy;
+mod postfix;
 mod reader;
 mod scope;
 mod suggest;
@@ -29,6 +30,7 @@ pub use self::ldap::{Ldap, LdapServer, Membership, Plaintext};
 pub use self::lock_down::LockDown;
 pub use self::notation::{entry_name, mx_host, sender};
 pub use self::policy::Policy;
+pub use self::postfix::{DEFAULT_POSTFIX_DIRECTORY, Postfix, TableType};
 pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes};
 pub use self::telemetry::Telemetry;
 use crate::case::Limits;
@@ -73,6 +75,8 @@ pub struct Config {
     pub direct: Direct,
     /// Section `[loops]`.
     pub loops: Loops,
+    /// Section `[postfix]`.
+    pub postfix: Postfix,
     /// Section `[ldap]`; `None` without one.
     pub ldap: Option<Ldap>,
     /// Section `[limits]`.

@@ -140,7 +140,7 @@ impl Watch {
         }
     }
 
-    async fn take(&self, domain: &str, answer: &Answer, tell: &impl Fn(&Event<'_>)) {
+    async fn take(self: &Arc<Self>, domain: &str, answer: &Answer, tell: &impl Fn(&Event<'_>)) {
         let (event, save) = {
             let mut states = self.lock();
             let Some(state) = states.get_mut(domain) else { return };
@@ -150,8 +150,8 @@ impl Watch {
         };
         if save {
             // Saved first: what was told must be true after a restart too.
-            let (file, states) = (self.file.clone(), self.states());
-            let saved = tokio::task::spawn_blocking(move || state::save(&file, &states)).await;
+            let this = self.clone();
+            let saved = tokio::task::spawn_blocking(move || state::save(&this.file, || this.states())).await;
             if let Err(failure) = saved.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
                 tell(&Event::NotSaved(&self.file, failure));
             }

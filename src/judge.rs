@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 
 pub use modes::Modes;
@@ -22,7 +23,7 @@ use crate::headers::{self, Markers};
 use crate::kind;
 use crate::lock_down::LockDown;
 use crate::rules::{Action, Effects, Facts, Lists, Rules};
-use crate::scope::{self, FromAddresses, Scope, ScopeSets};
+use crate::scope::{self, FromAddresses, Scope, ScopeSets, SenderTable};
 use crate::trust::{NotTheRelay, Trust};
 use crate::verdict::{
     Direction, Disposition, HeaderEdit, Kind, Mode, Peer, ROUTE_FIELD, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam,
@@ -40,6 +41,8 @@ pub struct Site {
     pub trust: Trust,
     /// Whose mail belongs on the relay.
     pub scope: Scope,
+    /// What is known of the mail server's sender table, at any moment.
+    pub sender_table: Arc<ArcSwap<SenderTable>>,
     /// How kinds are told apart.
     pub kind: kind::Settings,
     /// How often the relay may hand in the same message.
@@ -52,12 +55,12 @@ pub struct Site {
     pub markers: Markers,
     /// What messages may take.
     pub limits: Limits,
-    /// What is carried out, and what is only watched.
-    pub modes: Modes,
     /// The compiled policy.
     pub rules: Arc<Rules>,
     /// The lists that it uses.
     pub lists: Arc<Lists>,
+    /// What is carried out, and what is only watched.
+    pub modes: Modes,
 }
 
 impl Site {
@@ -99,7 +102,7 @@ pub enum LoopAction {
     Reject,
 }
 
-/// Judges one message. The same site and case always give the same verdict.
+/// Judges one message. The same site, sender table and case always give the same verdict.
 ///
 /// A panic on the way, which would be a defect, is a temporary failure of this message alone.
 pub fn judge(site: &Site, case: &Case) -> Verdict {
@@ -204,17 +207,6 @@ impl Sender {
         self.envelope_in_scope || self.from_in_scope
     }
 
-    /// Where a table of the senders in scope sends mail with this envelope sender. One that is not ASCII has many
-    /// spellings that are equal to us and need not be to the mail server.
-    fn table_route(&self, scope: &Scope, envelope_sender: &str) -> Option<Route> {
-        match (self.envelope_in_scope, envelope_sender.is_ascii()) {
-            _ if !scope.sender_table_is_exact => None,
-            (true, true) => Some(Route::Relay),
-            (true, false) => None,
-            (false, _) => Some(Route::Direct),
-        }
-    }
-
     /// The hosted domains that this sender speaks for.
     fn hosted_domains<'a>(&'a self, site: &'a Site) -> impl Iterator<Item = &'a str> {
         self.envelope.iter().chain(&self.from).map(Address::domain).filter(|domain| site.hosted.contains(*domain))
@@ -266,7 +258,11 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
     let mut verdict = Verdict {
         disposition: Disposition::Continue,
         route: if facts.in_scope { Route::Relay } else { Route::Direct },
-        sender_table_route: sender.table_route(&site.scope, &case.envelope.sender),
+        sender_table_route: site.sender_table.load().route(
+            &case.envelope.sender,
+            sender.envelope.as_ref(),
+            sender.envelope_in_scope,
+        ),
         spam: Spam::None,
         kind: facts.kind,
         direction,

@@ -37,6 +37,9 @@
 //! | [`headers`], [`kind`], [`lock_down`], [`rules`], [`scope`], [`trust`] | marker fields and edits; what a message is; whom strangers may write to; the scripts; whose mail is the relay's; who the peer is |
 //! | [`address`], [`case`], [`verdict`] | data |
 //!
+//! One decision cannot wait for the whole message: whom a stranger may write to. Both doors ask [`judge::locked`] at
+//! RCPT, and [`judge::judge`] asks the same again, for sessions in which recipients can no more be refused one by one.
+//!
 //! A door only translates: nothing from [`judge`] down knows a milter, a socket or tokio. Logs, metrics, SMTP replies
 //! and `explain` are all made from the verdict and from nothing else, so that they cannot disagree.
 //!
@@ -49,7 +52,8 @@
 //! *How a verdict reaches Postfix.* The milter marks a message only where the verdict differs from what the sender
 //! table does anyway, by a field that `milter_header_checks` acts on and that is deleted in the same breath. The table
 //! may be behind, or spell an address otherwise: then [`Verdict::sender_table_route`](verdict::Verdict) is unknown and
-//! the message is always marked.
+//! the message is always marked. What is certain of it, [`scope::SenderTable`] knows, from what [`mta::postfix`] wrote
+//! into it or found in it.
 //!
 //! *What a message costs in metrics.* Each event is one function in [`telemetry`], which adds to counters of its own;
 //! only when Prometheus or `status` asks are metrics and a [`Status`](telemetry::status::Status) made of them. Label

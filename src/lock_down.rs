@@ -117,13 +117,14 @@ impl LockDown {
 }
 
 impl Locked {
-    /// What the client is told: its administrator, or the hosted domain's own, must find out what is wrong.
+    /// What the client is told: its administrator, or the hosted domain's own, must find out what is wrong. The domain
+    /// is named once, so that the line keeps to 512 bytes (RFC 5321, 4.5.3.1.5).
     pub fn reply(&self, client: Option<IpAddr>) -> Reply {
         let client = client.map_or("this client".into(), |address| address.to_canonical().to_string());
         let text = match &self.domain {
             Some(domain) => format!(
                 "Mail for {domain} is accepted from its e-mail security service only, not from {client}; deliver to the \
-                 MX hosts of {domain}"
+                 MX hosts of the domain"
             ),
             None => format!(
                 "Mail is accepted here from an e-mail security service only, not from {client}; deliver to the MX hosts \
@@ -270,7 +271,7 @@ mod tests {
         assert_eq!(
             reply.text,
             "Mail for customer.test is accepted from its e-mail security service only, not from 198.51.100.1; deliver \
-             to the MX hosts of customer.test"
+             to the MX hosts of the domain"
         );
     }
 

@@ -153,14 +153,14 @@ fn answer(site: &Site, request: &Request) -> Answer {
         return answer("dunno", "DUNNO", "no-recipient".into());
     }
     if let Some(locked) = judge::locked(site, client, recipient) {
-        telemetry::recipient_locked(client, sender, recipient, &locked, locked.refused, "policy");
+        telemetry::recipient_locked(client, sender, recipient, &locked, true, "policy");
         if locked.refused {
             return refusal("reject", locked.reply(client.address), "lock-down".into());
         }
     }
     if *state == State::Recipient && judge::hands_back(site, client, sender, recipient) {
-        // Postfix tells the name in a certificate without having verified it (postconf(5), smtpd_tls_ask_ccert): it
-        // says so itself here, or the relay comes again.
+        // Postfix 3.7 names verified certificates only, but does not promise it, and tells the fingerprint of any: it is
+        // to see to that itself, or the relay comes again.
         let verified = "permit_tls_all_clientcerts, defer";
         let action = if site.trust.relay_certificates.is_empty() { "OK" } else { verified };
         return answer("permit", action, "hand-back".into());

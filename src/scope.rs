@@ -1,9 +1,12 @@
 //! Whose mail belongs on the relay.
 
 mod from_field;
+pub mod sender_table;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use sender_table::{Entries, SenderTable};
 
 use crate::address::{Address, AddressSet};
 use crate::case::HeaderSection;
@@ -15,8 +18,6 @@ pub struct Scope {
     pub senders: Arc<AddressSet>,
     /// Whether the address of the From field counts beside the envelope sender.
     pub from_field: bool,
-    /// Whether the mail server's sender table, as `setup` makes it, has exactly these senders in it.
-    pub sender_table_is_exact: bool,
 }
 
 /// The addresses of every scope.

@@ -5,13 +5,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::config::{self, Config};
 use crate::headers::Markers;
 use crate::judge::{HOSTED_DOMAINS_LIST, Modes, SCOPE_LIST, Site, named_scope_list};
 use crate::lock_down::{LockDown, Mode, MxHosts};
 use crate::provider::Provider;
 use crate::rules::{Lists, Rules, Script};
-use crate::scope::{Scope, ScopeSets};
+use crate::scope::{Scope, ScopeSets, SenderTable};
 use crate::sources::{self, Loaded};
 use crate::trust::Trust;
 use crate::verdict;
@@ -74,7 +76,6 @@ pub fn load(config: &Config) -> Result<Site, Vec<SiteError>> {
 pub fn load_policy(config: &Config) -> Result<Site, Vec<SiteError>> {
     let scopes = config.scope.named.keys().map(String::as_str);
     let (markers, providers_mx_hosts, rules) = policy(&config.provider, config.rules.site_script.as_deref(), scopes)?;
-    let scope = &config.scope.default;
     let hosted_domains = config.domains.iter().map(|domain| format!("@{domain}")).collect();
     Ok(Site {
         lock_down: lock_down(&config.lock_down, config.modes, providers_mx_hosts)?,
@@ -84,20 +85,19 @@ pub fn load_policy(config: &Config) -> Result<Site, Vec<SiteError>> {
             relay_certificates: config.relay.certificates.clone(),
             internal_networks: config.internal_networks.clone(),
         },
-        scope: Scope {
-            senders: Arc::default(),
-            from_field: config.scope.from_field,
-            // `setup` writes what stands in the configuration itself.
-            sender_table_is_exact: scope.files.is_empty() && scope.groups.is_empty() && scope.share.is_all(),
-        },
+        scope: Scope { senders: Arc::default(), from_field: config.scope.from_field },
+        sender_table: Arc::new(ArcSwap::from_pointee(match config.has_static_sender_table() {
+            true => SenderTable::HostedDomains,
+            false => SenderTable::Unknown,
+        })),
         kind: config.kind.clone(),
         max_passes: config.loops.max_passes,
         on_loop: config.loops.action,
         markers,
         limits: config.limits,
-        modes: config.modes,
         rules: Arc::new(rules),
         lists: Arc::new(Lists::from([(HOSTED_DOMAINS_LIST.into(), Arc::new(hosted_domains))])),
+        modes: config.modes,
     }
     .with_scopes(&ScopeSets::default()))
 }

@@ -34,7 +34,6 @@ pub use ledger::{CannotAccept, Connected, Door};
 use ledger::{LEDGER, Stage};
 pub use rates::SAMPLE_EVERY;
 pub use scopes::*;
-use status::ScopeStatus;
 
 use crate::case::{Client, Envelope, Limit};
 use crate::config::{Log, LogFormat};
@@ -206,11 +205,6 @@ pub fn connected(door: Door) -> Connected {
     LEDGER.connected(door)
 }
 
-/// All scopes are as this says.
-pub fn scopes(scopes: Vec<ScopeStatus>) {
-    LEDGER.scopes(scopes);
-}
-
 /// To be called every [`SAMPLE_EVERY`], so that rates are known and the times of judgements take no memory.
 pub fn upkeep() {
     LEDGER.sample();
@@ -244,6 +238,32 @@ pub fn reload_failed(mistakes: &str) {
 /// The daemon takes no more connections.
 pub fn stopping() {
     LEDGER.draining();
+}
+
+/// The mail server's sender table was replaced.
+pub fn sender_table_written(entries: usize, elapsed: Duration) {
+    info!(entries, elapsed = elapsed.as_secs_f64(), "sender table written");
+}
+
+/// The mail server's sender table could not be written. It stays as it is, and messages are marked wherever it differs
+/// from the scope.
+pub fn sender_table_failed(failure: &dyn std::error::Error, retry_in: Duration) {
+    LEDGER.error(Stage::SenderTable);
+    error!(error = %failure, retry_in = retry_in.as_secs_f64(), "sender table not written");
+}
+
+/// Writing the mail server's sender table takes so long that a command of its must hang.
+pub fn sender_table_stalled(elapsed: Duration) {
+    LEDGER.error(Stage::SenderTable);
+    error!(elapsed = elapsed.as_secs_f64(), "writing the sender table does not come to an end; does postmap hang?");
+}
+
+/// The mail server is not set to use the sender table.
+pub fn sender_table_unused() {
+    warn!(
+        "Postfix does not use the sender table, and every message in scope is marked: do as conbool-milter setup postfix \
+         says, and then reload the daemon"
+    );
 }
 
 /// The daemon stops, and lets running sessions finish.

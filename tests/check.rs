@@ -70,6 +70,17 @@ fn an_unknown_provider_is_told_with_its_place() {
 }
 
 #[test]
+fn lock_down_in_mode_auto_needs_the_names_of_the_mx_hosts() {
+    let config = format!("{FIVE_LINES}[lock_down]\nopen_recipients = [\"postmaster\"]\nmode = \"auto\"\n");
+    let (code, _, errors) = Folder::new("auto", &[("m.toml", &config)]).check();
+    assert_eq!(code, Some(1));
+    assert!(errors.starts_with("m.toml:8: lock_down.mode: \"auto\" needs the names"), "{errors}");
+    let config = format!("{config}mx_hosts = [\"*.example.net\"]\n");
+    let (code, ..) = Folder::new("auto-good", &[("m.toml", &config)]).check();
+    assert_eq!(code, Some(0));
+}
+
+#[test]
 fn a_providers_own_folder_is_checked_too() {
     let config = FIVE_LINES.replace("\"conbool\"", "\"./own\"");
     let folder = Folder::new("own", &[("m.toml", &config)]);

@@ -13,7 +13,7 @@ use conbool_milter::address::Share;
 use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
     self, Config, Direct, HoldBack, Ldap, LdapServer, LockDown, Log, LogFormat, Loops, Membership, Milter, Plaintext,
-    Policy, Relay, Rules, Scope, ScopeMode, Scopes, Socket, Telemetry,
+    Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType, Telemetry,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
@@ -122,6 +122,7 @@ fn five_lines_are_enough() {
         rules: config.rules.clone(),
         direct: Direct { next_hop: None },
         loops: Loops { max_passes: 4, action: LoopAction::Quarantine },
+        postfix: Postfix { config_directory: "/etc/postfix".into(), table_type: None },
         ldap: None,
         limits: Limits::default(),
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
@@ -201,6 +202,7 @@ fn everything_can_be_set() {
         rules: Rules { site_script: Some(file("site.sieve")) },
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
         loops: Loops { max_passes: 9, action: LoopAction::Reject },
+        postfix: Postfix { config_directory: file("postfix"), table_type: Some(TableType::Lmdb) },
         ldap: Some(Ldap {
             servers: vec![
                 LdapServer { host: "ldap.customer.test".into(), port: 636, ldaps: true },

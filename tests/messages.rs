@@ -137,3 +137,27 @@ fn line_ends_of_a_saved_message_do_not_matter() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn lock_down_is_explained_recipient_by_recipient() {
+    let file = explain::folder().join("normal-plain.eml");
+    let ask = |client: &str, recipients: &[&str]| {
+        let mut options = vec!["--client", client, "--from", "x@lists.test"];
+        options.extend(recipients.iter().flat_map(|recipient| ["--rcpt", recipient]));
+        explain::explain(&explain::site("lock-down"), &options, &[&file]).unwrap().remove(0)
+    };
+    let refused = ask("198.51.100.1", &["alice@customer.test"]);
+    let reply = "550 5.7.1 Mail for customer.test is accepted from its e-mail security service only, not from \
+                 198.51.100.1; deliver to the MX hosts of the domain";
+    assert_eq!((refused["disposition"].as_str(), refused["reply"].as_str()), (Some("reject"), Some(reply)));
+    assert_eq!(refused["reasons"][0], "lock-down");
+    // One of two is refused; the message goes to the other.
+    let mixed = ask("198.51.100.1", &["alice@customer.test", "postmaster@customer.test"]);
+    assert_eq!(
+        (mixed["disposition"].as_str(), &mixed["refused"]["alice@customer.test"]),
+        (Some("continue"), &reply.into())
+    );
+    assert_eq!(mixed["refused"].as_object().map(|refused| refused.len()), Some(1));
+    let internal = ask("127.0.0.1", &["alice@customer.test"]);
+    assert!(internal["disposition"] == "continue" && internal["refused"].is_null(), "{internal}");
+}

@@ -1,6 +1,7 @@
 //! The policy service of the running daemon, on the wire. (`src/policyd/tests.rs` has the decisions, and clients that are
 //! slow or no policy clients at all.)
 
+mod milter_client;
 mod running;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -52,13 +53,15 @@ impl Client {
 fn a_connection_serves_many_requests_by_the_configuration_of_the_moment() {
     let daemon = Daemon::start_with("policy-many", POLICY);
     let mut client = Client::connect(&daemon);
-    for _ in 0..1_000 {
-        client.send("198.51.100.1", "", "x@remote.test", "alice@customer.test");
-        client.send("192.0.2.1", "TLSv1.3", "alice@customer.test", "carol@remote.test");
-    }
-    for _ in 0..1_000 {
-        assert!(client.receive().starts_with("action=550 5.7.1 Mail for customer.test"));
-        assert_eq!(client.receive(), "action=OK");
+    for _ in 0..100 {
+        for _ in 0..10 {
+            client.send("198.51.100.1", "", "x@remote.test", "alice@customer.test");
+            client.send("192.0.2.1", "TLSv1.3", "alice@customer.test", "carol@remote.test");
+        }
+        for _ in 0..10 {
+            assert!(client.receive().starts_with("action=550 5.7.1 Mail for customer.test"));
+            assert_eq!(client.receive(), "action=OK");
+        }
     }
     daemon.configure("other.test", POLICY);
     daemon.reload();
@@ -115,6 +118,22 @@ fn a_connection_beyond_the_limit_is_closed_and_the_others_go_on() {
         }
         assert!(begin.elapsed() < Duration::from_secs(20));
     }
+}
+
+#[test]
+fn an_smtp_session_that_goes_on_while_the_daemon_stops_still_gets_its_answers() {
+    let mut daemon = Daemon::start_with("policy-drain", POLICY);
+    let mut session = milter_client::Client::connect(&daemon.folder.join("milter.sock")).ready();
+    session.mail("alice@customer.test");
+    daemon.signal("TERM");
+    daemon.wait_for_log("waiting for running sessions", 1);
+    for _ in 0..2 {
+        let mut client = Client::connect(&daemon);
+        client.send("198.51.100.1", "", "x@remote.test", "alice@customer.test");
+        assert!(client.receive().starts_with("action=550 5.7.1 "));
+    }
+    drop(session);
+    assert!(daemon.wait());
 }
 
 #[test]

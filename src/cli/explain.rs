@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::mx_watch;
 use crate::case::{Case, Client, Envelope};
 use crate::judge::{self, Site};
 use crate::verdict::Reply;
@@ -47,10 +48,11 @@ pub struct Arguments {
 /// # Errors
 /// A configuration or file that cannot be read.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
-    let (_, site, loaded) = super::load(config)?;
+    let (config, site, loaded) = super::load(config)?;
     if let Some(unknown) = loaded.unknown().first() {
         return Err(unknown.to_string());
     }
+    let (site, _) = mx_watch::prepare(&config, site, None);
     let mut output = std::io::stdout().lock();
     for file in &arguments.files {
         let text = read(file).map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;

@@ -1,6 +1,6 @@
 //! `conbool-milter run`: the daemon.
 
-mod mx_watch;
+mod sender_table;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::mx_watch::MxWatch;
+use self::sender_table::SenderTableKeeper;
+use super::mx_watch::{self, MxWatch};
 use crate::config::Config;
 use crate::judge::{self, Site};
 use crate::milter::CurrentSite;
@@ -47,6 +48,7 @@ pub fn run(path: &Path) -> Result<(), String> {
         let policy =
             server::serve_policy(std::mem::take(&mut sockets.policy), &config.policy, &current).map_err(failed)?;
         let mut watch = watch.map(|watch| mx_watch::start(watch, current.clone()));
+        let sender_table = sender_table::start(config.clone(), current.clone());
         let shutdown = async {
             telemetry::started(&names);
             notify(&[NotifyState::Ready]);
@@ -55,7 +57,7 @@ pub fn run(path: &Path) -> Result<(), String> {
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
                     _ = hang_up.recv() => tokio::select! {
-                        () = reload(path, &config, &current, &mut scopes, &mut watch) => {}
+                        () = reload(path, &config, &current, &mut scopes, &mut watch, &sender_table) => {}
                         // A directory that does not answer must not keep the daemon from ending.
                         _ = terminate.recv() => break,
                         _ = interrupt.recv() => break,
@@ -88,19 +90,22 @@ async fn reload(
     current: &Arc<CurrentSite>,
     scopes: &mut Refresher,
     watch: &mut Option<MxWatch>,
+    sender_table: &SenderTableKeeper,
 ) {
     let mut states = vec![NotifyState::Reloading];
     states.extend(NotifyState::monotonic_usec_now().ok());
     notify(&states);
     match load_anew(path, scopes.loaded()).await {
         Ok((config, site, loaded)) => {
+            let need_restart = started.differences_that_need_a_restart(&config);
             telemetry::loaded(path, &site);
             // Nothing runs between here and the end of this block, so that no answer of the old watch is lost.
-            let (site, next) = mx_watch::prepare(&config, site, watch.as_ref());
-            current.store(Arc::new(site));
+            let (site, next) = mx_watch::prepare(&config, site, watch.take());
+            current.store(Arc::new(sender_table.known_to(site)));
             *watch = next.map(|next| mx_watch::start(next, current.clone()));
             scopes.adopt(loaded, super::directory(&config));
-            telemetry::reloaded(&started.differences_that_need_a_restart(&config));
+            sender_table.configure(config);
+            telemetry::reloaded(&need_restart);
         }
         Err(mistakes) => telemetry::reload_failed(&mistakes),
     }

@@ -222,7 +222,7 @@ fn run_test(config: &Path, test: &Test) -> Output {
 fn in_scope(loaded: &Loaded, scope: &ScopeStatus, address: &Address) -> InScope {
     let origins = loaded.origins(&scope.name, address);
     let share = Share::new(scope.share).unwrap_or_default();
-    let unknown = scope.sources.iter().any(|source| source.kind == "group" && !loaded.knows(&source.name));
+    let unknown = scope.sources.iter().any(|source| !source.is_known);
     let problem = |source: &SourceStatus| {
         let name = format!("{} {}", source.kind, source.name);
         let held = source.held_back.map(|held| format!("{name}: an answer with {} is held back", entries(held)));

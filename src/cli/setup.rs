@@ -1,13 +1,11 @@
 //! `conbool-milter setup`: prints or writes the configuration that the mail server needs.
 
-use std::ffi::OsString;
-use std::fs::{self, File, Permissions};
+use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::mta::postfix::{self, Existing, Fragments, Listeners, Request};
+use crate::mta::postfix::{self, Existing, Fragments, Listeners, Request, readable};
 use crate::provider::Provider;
 
 /// Generate the mail server's configuration
@@ -28,9 +26,9 @@ struct Postfix {
     /// Write the fragments and tables into this directory instead of printing them
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Configuration directory of the Postfix instance
-    #[arg(long, value_name = "DIR", default_value = postfix::DEFAULT_CONFIG_DIRECTORY)]
-    postfix_config: PathBuf,
+    /// Configuration directory of the Postfix instance, if not that of postfix.config_directory
+    #[arg(long, value_name = "DIR")]
+    postfix_config: Option<PathBuf>,
     /// Loopback address of the split listeners
     #[arg(long, value_name = "ADDRESS", default_value_t = Listeners::default().address, hide_short_help = true)]
     split_address: IpAddr,
@@ -52,8 +50,8 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     let Server::Postfix(args) = &arguments.server;
     let (config, ..) = super::load(config)?;
     let provider = Provider::load(&config.provider).map_err(|error| error.message)?;
-    let directory = std::path::absolute(&args.postfix_config)
-        .map_err(|error| format!("{}: {error}", args.postfix_config.display()))?;
+    let directory = args.postfix_config.as_ref().unwrap_or(&config.postfix.config_directory);
+    let directory = std::path::absolute(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let existing = Existing::read(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let fragments = postfix::generate(&Request {
         config: &config,
@@ -84,7 +82,8 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
 
 /// All fragments and tables, each under a heading with the file it belongs into.
 fn listing(fragments: &Fragments, directory: &Path) -> String {
-    let mut text = String::new();
+    let mut text =
+        fragments.written_by_daemon.as_deref().map(|file| format!("# {}\n", start_first(file))).unwrap_or_default();
     for command in clearing(fragments, &quoted(directory)) {
         text.push_str(&format!("# First: {command}\n"));
     }
@@ -103,27 +102,7 @@ fn files(fragments: &Fragments) -> impl Iterator<Item = (&str, &str)> {
 
 fn write(output: &Path, fragments: &Fragments) -> io::Result<()> {
     fs::create_dir_all(output)?;
-    files(fragments).try_for_each(|(name, content)| replace_file(&output.join(name), content))
-}
-
-/// Writes a file that everybody may read, and that is never seen half-written.
-fn replace_file(path: &Path, content: &str) -> io::Result<()> {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(content.as_bytes())?;
-        // The tables are read by processes without privileges too, whatever the umask here.
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    });
-    if written.is_err() {
-        // The first error is the one to tell.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
+    files(fragments).try_for_each(|(name, content)| readable::replace(&output.join(name), content))
 }
 
 fn next_steps(output: &Path, directory: &Path, fragments: &Fragments) -> String {
@@ -137,10 +116,21 @@ fn next_steps(output: &Path, directory: &Path, fragments: &Fragments) -> String 
     commands.push(format!("cat {from}/main.cf >> {to}/main.cf"));
     commands.push(format!("cat {from}/master.cf >> {to}/master.cf"));
     commands.push(format!("postfix -c {to} check && postfix -c {to} reload"));
+    let table = fragments.written_by_daemon.as_deref();
+    let first = table.map(|table| format!("{}\n\n", start_first(table))).unwrap_or_default();
     format!(
         "Written to {from}: main.cf, master.cf and the tables conbool_*. Nothing is in force yet.\n\n\
-         To put it in force:\n\n  {}\n",
+         {first}To put it in force:\n\n  {}\n\n\
+         Then start conbool-milter, or reload it (SIGHUP): it looks which sender table Postfix uses.\n",
         commands.join("\n  ")
+    )
+}
+
+/// What is to be done before Postfix is told of the sender table.
+fn start_first(table: &Path) -> String {
+    format!(
+        "First start conbool-milter with this configuration, or reload it: it writes {}, without which Postfix defers mail.",
+        table.display()
     )
 }
 

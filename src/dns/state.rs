@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -151,11 +152,14 @@ pub fn read(file: &Path) -> io::Result<Vec<DomainState>> {
     }
 }
 
-/// Puts the states in place as a whole.
-pub fn save(file: &Path, states: &[DomainState]) -> io::Result<()> {
+/// Puts the states in place as a whole, as they are when it is the turn of this call: answers for several domains may
+/// come at once.
+pub fn save(file: &Path, states: impl FnOnce() -> Vec<DomainState>) -> io::Result<()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _saving = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let temporary = file.with_extension("new");
     let mut output = fs::File::create(&temporary)?;
-    output.write_all(&serde_json::to_vec_pretty(states)?)?;
+    output.write_all(&serde_json::to_vec_pretty(&states())?)?;
     output.sync_all()?;
     fs::rename(temporary, file)
 }
@@ -262,7 +266,12 @@ mod tests {
         assert_eq!(read(&file).unwrap(), []);
         let mut known = state();
         take(&mut known, &["a.provider.test"], DAY, 2_000);
-        save(&file, std::slice::from_ref(&known)).unwrap();
+        save(&file, || vec![known.clone()]).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..20).for_each(|_| save(&file, || vec![known.clone()]).unwrap()));
+            }
+        });
         assert_eq!(read(&file).unwrap(), [known]);
         fs::write(&file, "[{").unwrap();
         assert!(read(&file).is_err());

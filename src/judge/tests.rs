@@ -6,6 +6,7 @@ use crate::case::{Client, HeaderSection};
 use crate::headers::Marker;
 use crate::lock_down;
 use crate::rules::Script;
+use crate::scope::Entries;
 
 const POLICY: &str = include_str!("../../sieve/conbool/policy.sieve");
 
@@ -19,7 +20,8 @@ fn site_with(senders: AddressSet, site_script: &str) -> Site {
             relay_certificates: Vec::new(),
             internal_networks: vec!["10.0.0.0/8".parse().unwrap()],
         },
-        scope: Scope { senders: Arc::new(senders), from_field: true, sender_table_is_exact: true },
+        scope: Scope { senders: Arc::new(senders), from_field: true },
+        sender_table: Arc::new(ArcSwap::from_pointee(SenderTable::HostedDomains)),
         kind: kind::Settings::default(),
         max_passes: 3,
         on_loop: LoopAction::Quarantine,
@@ -93,14 +95,20 @@ fn a_sender_that_is_not_ascii_gets_a_mark_whatever_the_table_would_do() {
 }
 
 #[test]
-fn a_message_is_always_marked_where_the_table_may_be_another() {
-    let mut site = list_site();
-    site.scope.sender_table_is_exact = false;
-    for (sender, route, why) in
-        [("alice@customer.test", Route::Relay, "in-scope"), ("bob@customer.test", Route::Direct, "out-of-scope")]
-    {
+fn where_the_table_is_behind_the_scope_messages_are_marked() {
+    let site = list_site();
+    let set = |entries: &[&str]| Arc::new(entries.iter().collect());
+    let (written, unsettled) = (set(&["bob@customer.test"]), set(&["erin@customer.test"]));
+    let entries = Entries { written, unsettled, delimiters: "+".into() };
+    site.sender_table.store(Arc::new(SenderTable::Indexed(entries)));
+    for (sender, route, table, why) in [
+        ("alice@customer.test", Route::Relay, Some(Route::Direct), "in-scope"),
+        ("bob@customer.test", Route::Direct, Some(Route::Relay), "out-of-scope"),
+        ("erin@customer.test", Route::Direct, None, "out-of-scope"),
+        ("frank@customer.test", Route::Direct, Some(Route::Direct), "out-of-scope"),
+    ] {
         let case = case(INTERNAL, sender, &["bob@remote.test"], &[]);
-        assert_eq!(routed(&site, &case), (route, None, reasons(&[why])));
+        assert_eq!(routed(&site, &case), (route, table, reasons(&[why])), "{sender}");
     }
 }
 

@@ -6,23 +6,28 @@
 //! belong on the relay although their envelope sender is not in the table. Postfix queues, encrypts, retries and
 //! bounces; a message whose mark was lost goes to the relay, never past it.
 
+mod command;
 mod existing;
+mod indexed_table;
+mod instance;
 mod list;
 mod main_cf;
 mod master_cf;
 mod notes;
+pub mod readable;
 mod table;
+mod upkeep;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Socket};
+use crate::config::{Config, Socket, TableType};
 
-pub use existing::{Existing, ReadError};
-
-/// Where Postfix has its configuration unless told otherwise.
-pub const DEFAULT_CONFIG_DIRECTORY: &str = "/etc/postfix";
+pub use command::CommandError;
+pub use existing::Existing;
+pub use indexed_table::TableError;
+pub use upkeep::{Done, SETTLING_TIME, Upkeep};
 
 /// What the Postfix configuration is generated from.
 #[derive(Debug, Clone)]
@@ -67,6 +72,9 @@ pub struct Fragments {
     pub master_cf: String,
     /// File name and text of each look-up table.
     pub tables: Vec<(String, String)>,
+    /// The sender table, where it is one that the daemon writes. Postfix defers all mail for other sites while it is set
+    /// to use the table and this file is not there.
+    pub written_by_daemon: Option<PathBuf>,
     /// What the administrator should know or decide, one sentence or two each. They also stand at the head of `main_cf`.
     pub notes: Vec<String>,
     /// Settings of `main_cf` that the instance's main.cf has now. They must go from there (`postconf -#`): the last one
@@ -118,13 +126,18 @@ impl std::error::Error for Error {}
 /// [`Error`] if a value has no place in a Postfix configuration file, or could not work.
 pub fn generate(request: &Request<'_>) -> Result<Fragments, Error> {
     let names = Names::new(request)?;
-    let tables = vec![
-        (table::SENDERS.to_owned(), table::senders(request.config, &names)?),
+    let mut tables = vec![
         (table::ROUTES.to_owned(), table::routes(&names)),
         (table::HOSTED.to_owned(), table::hosted(request.config)),
         (table::CLIENTS.to_owned(), table::clients(request.config)),
         (table::STATUS.to_owned(), table::status()),
     ];
+    let config = request.config;
+    let is_static = config.has_static_sender_table();
+    if is_static {
+        tables.insert(0, (table::SENDERS.to_owned(), table::senders(config, &names.relay_next_hop)));
+    }
+    let by_daemon = || indexed_table::indexed(names.table_type, &indexed_table::path(&config.state_directory));
     let notes = notes::notes(request, &names);
     let main_cf = main_cf::generate(request, &names, &notes)?;
     let replaced_settings = list::setting_names(&main_cf).filter(|name| request.existing.is_written(name));
@@ -134,6 +147,7 @@ pub fn generate(request: &Request<'_>) -> Result<Fragments, Error> {
         master_cf: master_cf::generate(request, &names)?,
         main_cf,
         tables,
+        written_by_daemon: (!is_static && config.modes.routes()).then(by_daemon),
         notes,
     })
 }
@@ -151,6 +165,10 @@ struct Names {
     direct_listener: String,
     /// `[address]:port` of the listener for the relay's messages.
     relay_listener: String,
+    /// The kind of the table that the daemon writes.
+    table_type: TableType,
+    /// The sender table, `type:path`, in main.cf notation.
+    sender_table: String,
     /// The configuration directory, in main.cf notation.
     directory: String,
     /// The milter's socket as Postfix sees it, in main.cf notation.
@@ -164,8 +182,7 @@ impl Names {
             return Err(Error::Listeners(request.listeners));
         }
         let relay = &request.config.relay;
-        let host = relay.host.as_deref().unwrap_or(request.provider_relay_host);
-        let bare = host_name("relay.host", host.trim_start_matches('[').trim_end_matches(']'))?;
+        let bare = relay_host(request.config, request.provider_relay_host)?;
         let tls_name = match &relay.tls_name {
             Some(name) => host_name("relay.tls_name", name)?,
             None if bare.parse::<IpAddr>().is_ok() => return Err(Error::NoTlsName(bare)),
@@ -175,16 +192,49 @@ impl Names {
         if !direct.chars().all(|character| is_host_character(character) || matches!(character, '[' | ']')) {
             return Err(Error::Value { what: "direct.next_hop", value: direct.to_owned() });
         }
+        let directory = path("the Postfix configuration directory", request.config_directory)?;
+        let table_type = table_type(request)?;
+        let sender_table = if request.config.has_static_sender_table() {
+            format!("regexp:{directory}/{}", table::SENDERS)
+        } else {
+            let indexed = path("state_directory", &indexed_table::path(&request.config.state_directory))?;
+            format!("{}:{indexed}", table_type.name())
+        };
         Ok(Self {
-            relay_next_hop: format!("[{bare}]:{}", relay.port),
+            relay_next_hop: relay_next_hop(request.config, request.provider_relay_host)?,
             tls_name,
             direct_next_hop: direct.to_owned(),
             direct_listener: format!("[{address}]:{direct_port}"),
             relay_listener: format!("[{address}]:{relay_port}"),
-            directory: path("the Postfix configuration directory", request.config_directory)?,
+            table_type,
+            sender_table,
+            directory,
             socket: milter_socket(&request.config.milter.sockets, &request.existing.queue_directory())?,
         })
     }
+}
+
+/// The kind of indexed files to use: the configured one, or else the instance's default.
+fn table_type(request: &Request<'_>) -> Result<TableType, Error> {
+    let default = request.existing.in_force("default_database_type").unwrap_or("hash");
+    let unusable = || Error::Value { what: "postfix.table_type: default_database_type", value: default.to_owned() };
+    match request.config.postfix.table_type.or_else(|| TableType::named(default)) {
+        None if !request.config.has_static_sender_table() => Err(unusable()),
+        found => Ok(found.unwrap_or(TableType::Hash)),
+    }
+}
+
+/// The relay as a next hop, `[host]:port`. `provider_host` is for a configuration that names no `relay.host`.
+///
+/// # Errors
+/// [`Error`] if the host cannot be written into a table.
+pub fn relay_next_hop(config: &Config, provider_host: &str) -> Result<String, Error> {
+    Ok(format!("[{}]:{}", relay_host(config, provider_host)?, config.relay.port))
+}
+
+fn relay_host(config: &Config, provider_host: &str) -> Result<String, Error> {
+    let host = config.relay.host.as_deref().unwrap_or(provider_host);
+    host_name("relay.host", host.trim_start_matches('[').trim_end_matches(']'))
 }
 
 fn is_host_character(character: char) -> bool {

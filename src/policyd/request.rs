@@ -11,7 +11,7 @@ use crate::case::Client;
 pub struct Request {
     /// How far the SMTP session is.
     pub state: State,
-    /// The SMTP client. Postfix tells the name in its certificate whether or not it has verified it.
+    /// The SMTP client. That the certificate it is named by was verified is not promised.
     pub client: Client,
     /// Envelope sender; empty is the null sender.
     pub sender: String,

@@ -27,13 +27,15 @@ pub enum Stage {
     MxLookUp,
     /// Reading and writing what is known, in the state directory.
     State,
+    /// Keeping the mail server's sender table in step.
+    SenderTable,
     /// A defect of the program.
     Panic,
 }
 
 impl Stage {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Accept,
         Self::Negotiate,
         Self::Reply,
@@ -41,6 +43,7 @@ impl Stage {
         Self::Policy,
         Self::MxLookUp,
         Self::State,
+        Self::SenderTable,
         Self::Panic,
     ];
 
@@ -54,6 +57,7 @@ impl Stage {
             Self::Policy => "policy",
             Self::MxLookUp => "mx-look-up",
             Self::State => "state",
+            Self::SenderTable => "sender-table",
             Self::Panic => "panic",
         }
     }
@@ -112,6 +116,7 @@ pub struct Ledger {
     limits: [AtomicU64; LIMITS.len()],
     connections: [AtomicU64; Door::ALL.len()],
     failing_to_accept: AtomicUsize,
+    scope_failures: Mutex<BTreeMap<String, u64>>,
     rates: Mutex<Rates>,
     state: Mutex<State>,
 }
@@ -161,6 +166,7 @@ impl Ledger {
             limits: Default::default(),
             connections: Default::default(),
             failing_to_accept: AtomicUsize::new(0),
+            scope_failures: Mutex::default(),
             rates: Mutex::new(Rates::new(started)),
             state: Mutex::new(state),
         }
@@ -215,6 +221,16 @@ impl Ledger {
     /// The daemon takes no more connections.
     pub fn draining(&self) {
         lock(&self.state).phase = Phase::Draining;
+    }
+
+    /// A source of a scope could not be read again.
+    pub fn scope_refresh_failed(&self, scope: &str) {
+        *lock(&self.scope_failures).entry(scope.to_owned()).or_default() += 1;
+    }
+
+    /// How often a source of a scope could not be read again.
+    pub fn scope_refresh_failures(&self, scope: &str) -> u64 {
+        lock(&self.scope_failures).get(scope).copied().unwrap_or_default()
     }
 
     /// How the scopes are now.

@@ -12,19 +12,18 @@ use crate::lock_down::Locked;
 
 /// A stranger named a recipient that is locked, at one of the doors.
 ///
-/// A recipient that was refused never becomes part of a message, so that this is the only line about it. One that was
-/// let in is told of in the line of the message.
+/// `line`: whether the log gets a line about it. It needs none where the line of the message will tell.
 pub fn recipient_locked(
     client: &Client,
     sender: &str,
     recipient: &str,
     locked: &Locked,
-    refused: bool,
+    line: bool,
     door: &'static str,
 ) {
     let mode = if locked.refused { "enforce" } else { "monitor" };
     metrics::counter!("conbool_milter_lock_down_total", "mode" => mode, "door" => door).increment(1);
-    if refused {
+    if line {
         info!(
             from = cut(sender),
             to = cut(recipient),
@@ -34,7 +33,8 @@ pub fn recipient_locked(
             domain = locked.domain.as_deref(),
             mode,
             door,
-            "recipient refused"
+            "{}",
+            if locked.refused { "recipient refused" } else { "recipient would be refused" }
         );
     }
 }

@@ -115,7 +115,7 @@ const SCOPE_REFRESH_FAILURES: Metric = metric(
     "conbool_milter_scope_refresh_failures_total",
     Kind::Counter,
     &["scope"],
-    "Times that a source of a scope could not be read again.",
+    "How often a source of the scope could not be read again.",
 );
 const LOCK_DOWN_ENFORCED: Metric = metric(
     "conbool_milter_lock_down_enforced",
@@ -264,7 +264,10 @@ fn publish(ledger: &Ledger) {
     for scope in status.scopes {
         gauge!(SCOPE_MEMBERS.name, "scope" => scope.name.clone()).set(scope.members as f64);
         gauge!(SCOPE_AGE.name, "scope" => scope.name.clone()).set(scope.age_seconds as f64);
-        gauge!(SCOPE_HELD_BACK.name, "scope" => scope.name).set(flag(scope.held_back));
+        gauge!(SCOPE_HELD_BACK.name, "scope" => scope.name.clone()).set(flag(scope.held_back));
+        // There from the start, so that the first failure is an increase.
+        let failures = ledger.scope_refresh_failures(&scope.name);
+        counter!(SCOPE_REFRESH_FAILURES.name, "scope" => scope.name).absolute(failures);
     }
     for domain in status.lock_down {
         gauge!(LOCK_DOWN_ENFORCED.name, "domain" => domain.domain.clone()).set(flag(domain.enforced));

@@ -5,6 +5,14 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::ledger::LEDGER;
+use super::status::ScopeStatus;
+
+/// All scopes are as this says.
+pub fn scopes(scopes: Vec<ScopeStatus>) {
+    LEDGER.scopes(scopes);
+}
+
 /// A scope has other members now.
 pub fn scope_changed(scope: &str, before: usize, members: usize) {
     info!(scope, before, members, "scope changed");
@@ -12,7 +20,7 @@ pub fn scope_changed(scope: &str, before: usize, members: usize) {
 
 /// A source of a scope could not be read again; what it said last stays in force.
 pub fn scope_refresh_failed(scope: &str) {
-    metrics::counter!("conbool_milter_scope_refresh_failures_total", "scope" => scope.to_owned()).increment(1);
+    LEDGER.scope_refresh_failed(scope);
 }
 
 /// A group was not looked up; the members that were found then stay in force.

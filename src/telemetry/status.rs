@@ -133,9 +133,13 @@ pub struct SourceStatus {
     pub members: u64,
     /// As in [`ScopeStatus`], of this source.
     pub age_seconds: u64,
+    /// False for a group of which nothing is known: its members are missing in the scope.
+    pub is_known: bool,
     /// How many addresses the answer has that is held back, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub held_back: Option<u64>,
     /// What is wrong with the source now, if anything is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
 

@@ -1,14 +1,18 @@
 //! The lab's name service: dnsmasq with the zone `test`, the same in every network.
 
-use std::net::Ipv4Addr;
-use std::path::Path;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::namespace::NAME_SERVER;
 use super::process::{Process, wait_for};
 
 /// Exchange hosts by domain.
-const MX: [(&str, &str); 4] = [
+pub const MX: [(&str, &str); 4] = [
     ("remote.test", "mx.remote.test"),
     ("other.test", "mx.other.test"),
     ("customer.test", "mail.customer.test"),
@@ -17,33 +21,97 @@ const MX: [(&str, &str); 4] = [
 
 /// A name server on [`NAME_SERVER`]; it stops when dropped.
 pub struct Dns {
-    _process: Process,
+    hosts: Vec<String>,
+    log: PathBuf,
+    process: Option<Process>,
+    failure: Option<Failure>,
+}
+
+/// Answers every question with SERVFAIL, until it is dropped.
+struct Failure {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Failure {
+    fn start() -> std::io::Result<Self> {
+        let socket = UdpSocket::bind((NAME_SERVER, 53))?;
+        socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let over = Arc::new(AtomicBool::new(false));
+        let seen = over.clone();
+        let thread = std::thread::spawn(move || {
+            let mut message = [0; 1024];
+            while !seen.load(Ordering::Relaxed) {
+                if let Ok((length @ 4.., client)) = socket.recv_from(&mut message) {
+                    // RFC 1035, 4.1.1: a response (QR) with code 2.
+                    message[2] |= 0x80;
+                    message[3] = 0x82;
+                    let _ = socket.send_to(&message[..length], client);
+                }
+            }
+        });
+        Ok(Self { over, thread: Some(thread) })
+    }
+}
+
+impl Drop for Failure {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        // A panic there has been seen.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 impl Dns {
     /// Starts the name server with an address record for each host, and the exchanges of the lab's domains.
     pub fn start<'a>(dir: &Path, hosts: impl Iterator<Item = (&'a str, Ipv4Addr)>) -> Result<Self, String> {
+        let hosts = hosts.map(|(name, address)| format!("--host-record={name},{address}")).collect();
+        let mut dns = Self { hosts, log: dir.join("dns.log"), process: None, failure: None };
+        dns.serve(&MX)?;
+        Ok(dns)
+    }
+
+    /// Serves these exchanges, by domain, in place of what it served before.
+    pub fn serve(&mut self, exchanges: &[(&str, &str)]) -> Result<(), String> {
+        // Nothing is forwarded: what is not here does not exist.
+        let local = ["--local=/test/", "--local=/in-addr.arpa/", "--local=/ip6.arpa/", "--local=//"];
+        let exchanges = exchanges.iter().map(|(domain, exchange)| format!("--mx-host={domain},{exchange},10"));
+        self.run(self.hosts.iter().cloned().chain(exchanges).chain(local.map(String::from)).collect())
+    }
+
+    /// Answers every question with REFUSED.
+    pub fn refuse(&mut self) -> Result<(), String> {
+        self.run(Vec::new())
+    }
+
+    /// Answers every question with SERVFAIL.
+    pub fn fail(&mut self) -> Result<(), String> {
+        self.stop();
+        self.failure = Some(Failure::start().map_err(|error| format!("a failing name server: {error}"))?);
+        Ok(())
+    }
+
+    /// Answers nothing any more.
+    pub fn stop(&mut self) {
+        self.process = None;
+        self.failure = None;
+    }
+
+    fn run(&mut self, arguments: Vec<String>) -> Result<(), String> {
+        self.stop();
         let mut command = Command::new("dnsmasq");
         command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root"]);
         command.args(["--no-resolv", "--no-hosts", "--bind-interfaces", "--log-facility=-"]);
-        command.arg(format!("--listen-address={NAME_SERVER}"));
-        // Nothing is forwarded: what is not here does not exist.
-        command.args(["--local=/test/", "--local=/in-addr.arpa/", "--local=/ip6.arpa/", "--local=//"]);
-        for (name, address) in hosts {
-            command.arg(format!("--host-record={name},{address}"));
-        }
-        for (domain, exchange) in MX {
-            command.arg(format!("--mx-host={domain},{exchange},10"));
-        }
-        let log = dir.join("dns.log");
-        let mut process = Process::start(&mut command, &log).map_err(|error| format!("dnsmasq: {error}"))?;
+        command.arg(format!("--listen-address={NAME_SERVER}")).args(arguments);
+        let mut process = Process::start(&mut command, &self.log).map_err(|error| format!("dnsmasq: {error}"))?;
         wait_for("dnsmasq to start", || {
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let text = std::fs::read_to_string(&self.log).unwrap_or_default();
             (text.contains("started") || process.ended()).then_some(())
         })?;
         if process.ended() {
-            return Err(format!("dnsmasq: {}", std::fs::read_to_string(&log).unwrap_or_default()));
+            return Err(format!("dnsmasq: {}", std::fs::read_to_string(&self.log).unwrap_or_default()));
         }
-        Ok(Self { _process: process })
+        self.process = Some(process);
+        Ok(())
     }
 }

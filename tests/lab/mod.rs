@@ -122,8 +122,9 @@ pub struct Lab {
     pub server: Identity,
     /// Certificate that the relay shows when it connects to the customer.
     pub relay: Identity,
+    /// The name service.
+    pub dns: dns::Dns,
     network: Network,
-    _dns: dns::Dns,
 }
 
 impl Lab {
@@ -146,7 +147,7 @@ impl Lab {
             };
             hosts.push(SmtpHost::start(name, address, config, known.clone())?);
         }
-        Ok(Self { dir, authority, hosts, server, relay, network, _dns: dns })
+        Ok(Self { dir, authority, hosts, server, relay, dns, network })
     }
 
     /// Moves the calling thread into this lab's network: to be called first by every thread that connects to something.

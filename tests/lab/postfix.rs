@@ -89,10 +89,11 @@ impl Prepared {
     pub fn new(lab: &Lab, extra: &str) -> Result<Self, Error> {
         let dir = lab.dir.clone();
         let prepared = Self { dir };
-        for name in ["queue", "data", "etc/sasl", "mailboxes"] {
+        for name in ["queue", "data", "state", "etc/sasl", "mailboxes"] {
             fs::create_dir_all(prepared.dir.join(name))?;
         }
         chown(prepared.dir.join("data"), Some(user_id("postfix")?), None)?;
+        chown(prepared.dir.join("state"), Some(user_id(super::daemon::USER)?), None)?;
         chown(prepared.dir.join("mailboxes"), Some(MAILBOX_OWNER), Some(MAILBOX_OWNER))?;
         let etc = prepared.config();
         fs::write(etc.join("main.cf"), prepared.fill_in(MAIN_CF) + &prepared.fill_in(extra))?;

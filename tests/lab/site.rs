@@ -4,10 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use conbool_milter::config::Config;
+
 use super::daemon::{Daemon, program};
 use super::postfix::{Postfix, Prepared};
-use super::process::run;
+use super::process::{run, wait_for};
 use super::{Error, Lab};
+
+/// The sender table that the daemon writes, in the lab's directory.
+pub const SENDER_TABLE: &str = "state/conbool_senders.db";
 
 /// A site at work. Everything stops when it is dropped.
 pub struct Site {
@@ -34,19 +39,25 @@ impl Site {
     }
 
     /// Starts a site with this daemon configuration, these additional lines of main.cf, and this script in
-    /// `site.sieve`, which the configuration may name.
+    /// `site.sieve`, which the configuration may name. Where the lab keeps state and Postfix is added to the configuration.
     pub fn configure(name: &str, config: &str, main_cf: &str, script: &str) -> Result<Self, Error> {
         let lab = Lab::start(name)?;
         let prepared = Prepared::new(&lab, main_cf)?;
         fs::write(lab.dir.join("site.sieve"), script)?;
         let file = lab.dir.join("conbool-milter.toml");
-        fs::write(&file, prepared.fill_in(config))?;
+        let config =
+            format!("state_directory = \"@lab@/state\"\n{config}\n[postfix]\nconfig_directory = \"@lab@/etc\"\n");
+        fs::write(&file, prepared.fill_in(&config))?;
         let fragments = lab.dir.join("fragments");
         let mut setup = Command::new(program()?);
         setup.args(["setup", "postfix", "--config"]).arg(&file).arg("--output").arg(&fragments);
-        run(setup.arg("--postfix-config").arg(prepared.config()))?;
+        run(&mut setup)?;
         prepared.add_fragments(&fragments)?;
         let daemon = Daemon::start(&file, &lab.dir.join("daemon.log"))?;
+        let table = lab.dir.join(SENDER_TABLE);
+        if !Config::load(&file)?.has_static_sender_table() {
+            wait_for("the sender table", || table.exists().then_some(()))?;
+        }
         let postfix = prepared.start()?;
         Ok(Self { daemon, postfix, lab })
     }

@@ -3,6 +3,7 @@
 //! Needs Postfix's commands, and to run as root, as `postfix check` does.
 
 mod real;
+mod sender_table;
 mod text;
 
 use std::path::{Path, PathBuf};

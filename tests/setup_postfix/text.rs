@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use conbool_milter::config::{Config, Direct, Relay};
+use conbool_milter::address::Share;
+use conbool_milter::config::{Config, Direct, Relay, TableType};
 use conbool_milter::judge::Modes;
 use conbool_milter::mta::postfix::{Error, Existing, Listeners, generate};
 use conbool_milter::verdict::Mode;
@@ -104,14 +105,42 @@ fn a_monitored_site_has_no_sender_table() {
 }
 
 #[test]
-fn a_list_of_senders() {
-    let config = listed(&["alice@customer.test".into(), "@xn--mller-kva.test".into()]);
+fn a_table_that_the_daemon_writes() {
+    const NAME: &str = "sender_dependent_default_transport_maps";
+    let mut config = listed(&["alice@customer.test".into(), "@xn--mller-kva.test".into()]);
     let made = fragments(&config, Existing::default());
-    assert!(table(&made, "conbool_senders").ends_with(
-        "\n/^alice(\\+.*)?@customer\\.test$/ conbool-relay:[mail.conbool.com]:25\n\
-         /@(xn--mller-kva\\.test|m(ü|Ü)ller\\.test)$/ conbool-relay:[mail.conbool.com]:25\n"
-    ));
+    assert_eq!(setting(&made.main_cf, NAME).as_deref(), Some("hash:/var/lib/conbool-milter/conbool_senders"));
+    assert_eq!(made.written_by_daemon.as_deref(), Some(Path::new("/var/lib/conbool-milter/conbool_senders.db")));
+    assert!(made.tables.iter().all(|(name, _)| name != "conbool_senders"));
     assert!(table(&made, "conbool_hosted").contains("\n/@customer\\.test$/ permit\n"));
+    // The kind that Postfix prefers, unless the configuration names one.
+    let lmdb = Existing::parse("", "default_database_type = lmdb\nrecipient_delimiter =\n", "", "");
+    config.state_directory = "/srv/state".into();
+    let before = fragments(&config, lmdb.clone());
+    assert_eq!(setting(&before.main_cf, NAME).as_deref(), Some("lmdb:/srv/state/conbool_senders"));
+    assert!(before.notes.iter().any(|note| note.contains("recipient_delimiter")), "{:?}", before.notes);
+    config.postfix.table_type = Some(TableType::Cdb);
+    let made = fragments(&config, lmdb);
+    assert_eq!(setting(&made.main_cf, NAME).as_deref(), Some("cdb:/srv/state/conbool_senders"));
+    // It takes the place of the pattern, and of itself with another kind.
+    for present in ["regexp:/etc/postfix/conbool_senders", "hash:/srv/state/conbool_senders"] {
+        let made = fragments(&config, written(&format!("{NAME} = {present}, hash:/etc/postfix/other\n")));
+        let expected = "cdb:/srv/state/conbool_senders, hash:/etc/postfix/other";
+        assert_eq!(setting(&made.main_cf, NAME).as_deref(), Some(expected));
+    }
+    config.postfix.table_type = None;
+    let error = try_fragments(&config, Existing::parse("", "default_database_type = sdbm\n", "", "")).unwrap_err();
+    assert!(error.to_string().starts_with("postfix.table_type: "), "{error}");
+    // Nothing is needed while routing is only watched.
+    config.modes.routing = Mode::Monitor;
+    assert_eq!(
+        fragments(&config, Existing::parse("", "default_database_type = hash\n", "", "")).written_by_daemon,
+        None
+    );
+    // A share of all senders is not a pattern.
+    let mut share = super::config();
+    share.scope.default.share = Share::new(0.5).unwrap();
+    assert!(fragments(&share, Existing::default()).written_by_daemon.is_some());
 }
 
 #[test]

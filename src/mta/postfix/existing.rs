@@ -1,18 +1,18 @@
 //! What a Postfix instance is set to now, as postconf(1) tells it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+
+use super::command::{self, CommandError};
 
 /// Parameters whose value in force matters, set in main.cf or not.
-const IN_FORCE: [&str; 13] = [
+const IN_FORCE: [&str; 15] = [
     "compatibility_level",
+    "default_database_type",
     "mail_version",
     "milter_protocol",
     "queue_directory",
+    "recipient_delimiter",
     "smtpd_forbid_bare_newline",
     "smtpd_forbid_bare_newline_reject_code",
     "smtpd_milters",
@@ -54,39 +54,19 @@ pub(super) struct ServiceOption {
     pub value: String,
 }
 
-/// Why an instance's settings cannot be read.
-#[derive(Debug)]
-pub enum ReadError {
-    /// postconf could not be started.
-    Start(io::Error),
-    /// postconf failed, and said this.
-    Failed(String),
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Start(error) => write!(f, "cannot run postconf: {error}"),
-            Self::Failed(text) => write!(f, "postconf: {text}"),
-        }
-    }
-}
-
-impl std::error::Error for ReadError {}
-
 impl Existing {
     /// Asks postconf what the instance in `config_directory` is set to.
     ///
     /// Without a main.cf there nothing is known of the instance but the host's trust anchors.
     ///
     /// # Errors
-    /// [`ReadError`] if there is a main.cf but no postconf, or postconf does not understand it.
-    pub fn read(config_directory: &Path) -> Result<Self, ReadError> {
+    /// [`CommandError`] if there is a main.cf but no postconf, or postconf does not understand it.
+    pub fn read(config_directory: &Path) -> Result<Self, CommandError> {
         let host = Self { ca_bundle: super::find_ca_bundle(), ..Self::default() };
         if !config_directory.join("main.cf").exists() {
             return Ok(host);
         }
-        let ask = |arguments: &[&str]| postconf(config_directory, arguments);
+        let ask = |arguments: &[&str]| command::run("postconf", config_directory, arguments);
         let written = ask(&["-n"])?;
         let in_force = ask(&[&["-x"], &IN_FORCE[..]].concat())?;
         // A directory with main.cf only is no instance yet, and no reason to stop.
@@ -165,27 +145,6 @@ impl Existing {
     pub fn with_ca_bundle(self, bundle: &Path) -> Self {
         Self { ca_bundle: Some(bundle.to_owned()), ..self }
     }
-}
-
-/// Runs postconf; it lives where many users' PATH does not reach.
-fn postconf(config_directory: &Path, arguments: &[&str]) -> Result<String, ReadError> {
-    let mut places = vec![OsStr::new("postconf")];
-    places.extend(["/usr/sbin/postconf", "/usr/local/sbin/postconf"].map(OsStr::new));
-    let mut missing = io::Error::from(io::ErrorKind::NotFound);
-    for place in places {
-        let run = Command::new(place).arg("-c").arg(config_directory).args(arguments).stdin(Stdio::null()).output();
-        match run {
-            Ok(output) if output.status.success() => return Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            Ok(output) => {
-                let text = String::from_utf8_lossy(&output.stderr);
-                let text = text.lines().find(|line| line.contains("fatal")).unwrap_or(text.trim()).to_owned();
-                return Err(ReadError::Failed(text.trim_start_matches("postconf: ").to_owned()));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => missing = error,
-            Err(error) => return Err(ReadError::Start(error)),
-        }
-    }
-    Err(ReadError::Start(missing))
 }
 
 fn settings(text: &str) -> impl Iterator<Item = (String, String)> + '_ {

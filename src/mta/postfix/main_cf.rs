@@ -69,7 +69,7 @@ fn is_table(item: &str, table: &str) -> bool {
 const SENDER_TABLES: &str = "sender_dependent_default_transport_maps";
 
 fn sender_table(existing: &Existing, names: &Names) -> String {
-    first_of_tables(existing, names, SENDER_TABLES, table::SENDERS)
+    first_of_tables(existing, &names.sender_table, SENDER_TABLES, table::SENDERS)
 }
 
 /// What an earlier run put in must go, or mail would still be sent to the relay.
@@ -80,12 +80,13 @@ fn without_sender_table(existing: &Existing) -> Vec<String> {
 }
 
 fn routes(existing: &Existing, names: &Names) -> String {
-    first_of_tables(existing, names, "milter_header_checks", table::ROUTES)
+    let ours = format!("regexp:{}/{}", names.directory, table::ROUTES);
+    first_of_tables(existing, &ours, "milter_header_checks", table::ROUTES)
 }
 
 /// Ours before the site's: the first table that knows a key is the one that counts.
-fn first_of_tables(existing: &Existing, names: &Names, setting: &str, table: &str) -> String {
-    let mut items = vec![format!("regexp:{}/{table}", names.directory)];
+fn first_of_tables(existing: &Existing, ours: &str, setting: &str, table: &str) -> String {
+    let mut items = vec![ours.to_owned()];
     items.extend(others(existing.written(setting), table).into_iter().map(str::to_owned));
     list::setting(setting, &items, ",")
 }

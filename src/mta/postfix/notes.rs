@@ -16,6 +16,7 @@ pub fn notes(request: &Request<'_>, names: &Names) -> Vec<String> {
         );
     }
     former_route(request, &mut notes);
+    sender_table(request, &mut notes);
     relay_session(request, &mut notes);
     other_routes(existing, &mut notes);
     milters(existing, names, &mut notes);
@@ -47,6 +48,19 @@ fn former_route(request: &Request<'_>, notes: &mut Vec<String>) {
         notes.push(format!(
             "default_filter_nexthop = {value} would take exempt mail there instead of to the recipient's MX. Clear it, or \
              set direct.next_hop."
+        ));
+    }
+}
+
+/// What Postfix looks up otherwise than the milter judges.
+fn sender_table(request: &Request<'_>, notes: &mut Vec<String>) {
+    let existing = &request.existing;
+    let delimiters = existing.in_force("recipient_delimiter").unwrap_or_default();
+    if !request.config.has_static_sender_table() && existing.is_known() && !delimiters.contains('+') {
+        notes.push(format!(
+            "recipient_delimiter has no + ({delimiters:?}): Postfix does not find alice+tag@ in the sender table where it has alice@, \
+             and the milter marks each such message for the relay. Such mail in the queue that loses its mark (postsuper -r) \
+             does not go to the relay. Add + to recipient_delimiter if you can."
         ));
     }
 }

@@ -1,7 +1,7 @@
 //! The look-up tables: `regexp:` (regexp_table(5)) and `cidr:` (cidr_table(5)), which every Postfix has.
 
-use super::{Error, Names};
-use crate::config::{Config, ScopeMode};
+use super::Names;
+use crate::config::Config;
 
 // File names of the tables, all with the same prefix.
 pub const SENDERS: &str = "conbool_senders";
@@ -10,22 +10,15 @@ pub const HOSTED: &str = "conbool_hosted";
 pub const CLIENTS: &str = "conbool_clients";
 pub const STATUS: &str = "conbool_status";
 
-/// Who is looked up in the sender table goes to the relay.
+/// Who is looked up in this table goes to the relay, `next_hop`: all senders of the hosted domains.
 ///
 /// Postfix looks up the whole address, without quotes; the null sender comes as `<>` and is never in here.
-pub fn senders(config: &Config, names: &Names) -> Result<String, Error> {
-    let relay = &names.relay_next_hop;
+pub fn senders(config: &Config, next_hop: &str) -> String {
     let mut table = head("Envelope senders whose mail to other sites goes to the relay.");
-    let patterns = match config.scope.default.mode {
-        ScopeMode::All => config.domains.iter().map(|domain| Ok(domain_pattern(domain))).collect(),
-        ScopeMode::List | ScopeMode::Group => {
-            config.scope.default.senders.iter().map(|entry| entry_pattern(entry)).collect::<Result<Vec<_>, Error>>()
-        }
-    }?;
-    for pattern in patterns {
-        table.push_str(&format!("/{pattern}/ conbool-relay:{relay}\n"));
+    for domain in &config.domains {
+        table.push_str(&format!("/{}/ conbool-relay:{next_hop}\n", domain_pattern(domain)));
     }
-    Ok(table)
+    table
 }
 
 /// What the milter's routing header does (header_checks(5), FILTER).
@@ -82,33 +75,6 @@ fn domain_alternatives(domain: &str) -> String {
     }
 }
 
-/// Pattern for an entry of the scope list: `@domain`, or an address with or without an extension.
-///
-/// `user+extension` is `user`, or a tag would be a way out of scope. An entry that has a tag itself means that tag only.
-fn entry_pattern(entry: &str) -> Result<String, Error> {
-    let (local, domain) =
-        entry.rsplit_once('@').ok_or_else(|| Error::Value { what: "scope.senders", value: entry.into() })?;
-    if local.is_empty() {
-        return Ok(domain_pattern(domain));
-    }
-    let local = unquoted(local);
-    let extension = if local.contains('+') { "" } else { r"(\+.*)?" };
-    Ok(format!("^{}{extension}@{}$", literal(&local), domain_alternatives(domain)))
-}
-
-/// A local-part without the quotes of RFC 5321, 4.1.2, as it stands in Postfix's queue.
-fn unquoted(local: &str) -> String {
-    let Some(quoted) = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
-        return local.to_owned();
-    };
-    let mut plain = String::with_capacity(quoted.len());
-    let mut characters = quoted.chars();
-    while let Some(character) = characters.next() {
-        plain.extend(if character == '\\' { characters.next() } else { Some(character) });
-    }
-    plain
-}
-
 /// An extended regular expression (POSIX.1, 9.4) for exactly `text` between slashes.
 ///
 /// Tables are matched without case, but byte by byte: other than ASCII letters get their capital beside them.
@@ -143,10 +109,5 @@ mod tests {
     fn patterns_are_literal_and_anchored() {
         assert_eq!(domain_pattern("mail.customer.test"), r"@mail\.customer\.test$");
         assert_eq!(domain_pattern("xn--mller-kva.test"), r"@(xn--mller-kva\.test|m(ü|Ü)ller\.test)$");
-        assert_eq!(entry_pattern("@customer.test").unwrap(), r"@customer\.test$");
-        assert_eq!(entry_pattern("a.b@customer.test").unwrap(), r"^a\.b(\+.*)?@customer\.test$");
-        assert_eq!(entry_pattern("a+b@customer.test").unwrap(), r"^a\+b@customer\.test$");
-        assert_eq!(entry_pattern(r#""a\" b"@customer.test"#).unwrap(), r#"^a" b(\+.*)?@customer\.test$"#);
-        assert!(entry_pattern("customer.test").is_err());
     }
 }

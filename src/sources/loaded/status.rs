@@ -30,11 +30,12 @@ impl Loaded {
     fn status_of(&self, scope: &LoadedScope, now: Now) -> ScopeStatus {
         let config = &scope.config;
         let (is_default, written) = (scope.name == DEFAULT_SCOPE, self.written(config).len());
-        let source = |kind, name: String, members| SourceStatus {
-            kind: String::from(kind),
+        let source = |kind: &str, name: String, members: usize| SourceStatus {
+            kind: kind.into(),
             name,
             members: members as u64,
             age_seconds: 0,
+            is_known: true,
             held_back: None,
             problem: None,
         };
@@ -61,6 +62,7 @@ impl Loaded {
                     ..source("group", name.clone(), group.known.members.len())
                 },
                 None => SourceStatus {
+                    is_known: false,
                     problem: Some("its members are not known: there is no snapshot".into()),
                     ..source("group", name.clone(), 0)
                 },
@@ -75,11 +77,6 @@ impl Loaded {
             held_back: sources.iter().any(|source| source.held_back.is_some()),
             sources,
         }
-    }
-
-    /// Whether the members of a group are known.
-    pub fn knows(&self, group: &str) -> bool {
-        self.groups.contains_key(group)
     }
 
     /// Every source by which an address is listed in a scope, whatever the share.

@@ -28,14 +28,14 @@ impl Drop for MxWatch {
 }
 
 /// Gives a site what is known of its MX hosts, and makes the watch that goes on from there. It knows what the watch
-/// before it knew, or else what is in the file.
-pub fn prepare(config: &Config, site: Site, before: Option<&MxWatch>) -> (Site, Option<Arc<Watch>>) {
+/// before it knew, which ends here, or else what is in the file.
+pub fn prepare(config: &Config, site: Site, before: Option<MxWatch>) -> (Site, Option<Arc<Watch>>) {
     if site.lock_down.mode != Mode::Auto {
         telemetry::lock_down_watched([]);
         return (site, None);
     }
     let file = config.state_directory.join(FILE);
-    let known = match before {
+    let known = match &before {
         Some(before) => before.watch.states(),
         None => dns::read(&file).unwrap_or_else(|error| {
             telemetry::mx_state_not_read(&file, &error);
@@ -43,6 +43,7 @@ pub fn prepare(config: &Config, site: Site, before: Option<&MxWatch>) -> (Site, 
         }),
     };
     let watch = Watch::new(&config.lock_down, site.lock_down.mx_hosts.clone(), &config.domains, file, known);
+    drop(before);
     let states = watch.states();
     telemetry::lock_down_watched(
         states.iter().map(|state| (state.domain.as_str(), state.enforced, state.why.as_str())),

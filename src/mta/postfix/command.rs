@@ -1,0 +1,56 @@
+//! Runs Postfix's own commands.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Why one of Postfix's commands gave no answer.
+#[derive(Debug)]
+pub enum CommandError {
+    /// It could not be started.
+    Start(&'static str, io::Error),
+    /// It failed, and said this.
+    Failed(&'static str, String),
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(program, error) => write!(f, "cannot run {program}: {error}"),
+            Self::Failed(program, text) => write!(f, "{program}: {text}"),
+        }
+    }
+}
+
+impl std::error::Error for CommandError {}
+
+/// Runs a command for the instance in `config_directory`, and gives back what it prints.
+///
+/// # Errors
+/// [`CommandError`] if it cannot be started or fails.
+pub fn run<S: AsRef<OsStr>>(
+    program: &'static str,
+    config_directory: &Path,
+    arguments: &[S],
+) -> Result<String, CommandError> {
+    let mut missing = io::Error::from(io::ErrorKind::NotFound);
+    // The commands live where many users' PATH does not reach.
+    for folder in ["", "/usr/sbin", "/usr/local/sbin"] {
+        let place = Path::new(folder).join(program);
+        let run = Command::new(place).arg("-c").arg(config_directory).args(arguments).stdin(Stdio::null()).output();
+        match run {
+            Ok(output) if output.status.success() => return Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            Ok(output) => {
+                let text = String::from_utf8_lossy(&output.stderr);
+                let text = text.lines().find(|line| line.contains("fatal")).unwrap_or(text.trim());
+                let text = text.strip_prefix(program).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(text);
+                return Err(CommandError::Failed(program, text.to_owned()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing = error,
+            Err(error) => return Err(CommandError::Start(program, error)),
+        }
+    }
+    Err(CommandError::Start(program, missing))
+}
