@@ -45,8 +45,8 @@ impl Address {
             Some((route, mailbox)) if route.starts_with('@') => mailbox,
             _ => local_part,
         };
-        let (local_part, domain) = (unquote(local_part.trim()), domain.trim());
-        (!domain.is_empty()).then(|| Self { local_part: local_part.to_lowercase(), domain: normalize_domain(domain) })
+        let (local_part, domain) = (unquote(local_part.trim()), bare_domain(domain));
+        (!domain.is_empty()).then(|| Self { local_part: local_part.to_lowercase(), domain: normalize_domain(&domain) })
     }
 
     /// The local part, lower case, unquoted.
@@ -68,6 +68,28 @@ impl Address {
     pub fn user(&self) -> Option<&str> {
         self.local_part.split_once('+').map(|(user, _)| user).filter(|user| !user.is_empty())
     }
+}
+
+/// A domain without quotes, backslashes, comments and white space: Postfix takes them, and delivers as if they were not
+/// there.
+fn bare_domain(domain: &str) -> Cow<'_, str> {
+    let is_bare = |character: char| !"\"\\() \t\r\n".contains(character);
+    if domain.chars().all(is_bare) {
+        return Cow::Borrowed(domain);
+    }
+    let mut depth = 0_u32;
+    let mut bare = String::with_capacity(domain.len());
+    for character in domain.chars() {
+        match character {
+            '(' => depth += 1,
+            ')' if depth > 0 => depth -= 1,
+            // What does not match is kept, so that it is no domain.
+            ')' => bare.push(character),
+            character if depth == 0 && is_bare(character) => bare.push(character),
+            _ => {}
+        }
+    }
+    Cow::Owned(bare)
 }
 
 /// A local part without the quotes and backslashes that do not belong to it (RFC 5321, 4.1.2).
@@ -102,6 +124,9 @@ mod tests {
             "\"alice\"@customer.test",
             "\"al\\ice\"@customer.test",
             " alice@customer.test ",
+            "alice@\"customer.test\"",
+            "alice@customer(comment).test",
+            "alice@ customer . test",
         ] {
             assert_eq!(
                 Address::parse(text).map(|address| address.full()).as_deref(),

@@ -207,6 +207,7 @@ mod tests {
             "alice@[192.0.2.25]",
             "alice@\"customer.test\"",
             "alice@customer(comment).test",
+            "alice@customer.test(at@remote.test)",
             "alice@customer .test",
             "@customer.test:alice",
             "\"abuse@customer.test\"@second.test",

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::address::{AddressSet, Share};
-use crate::case::{Client, HeaderSection};
+use crate::case::{Client, HeaderSection, Limit};
 use crate::headers::Marker;
 use crate::lock_down;
 use crate::rules::Script;
