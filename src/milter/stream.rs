@@ -1,5 +1,6 @@
 //! The stream that milter sessions run on: answers leave as one write, and TCP does not wait.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -97,15 +98,17 @@ impl<G> MilterStream<G> {
     }
 }
 
-impl Socket {
-    /// Waits until there is something to read.
-    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => stream.poll_read_ready(context),
-            Self::Unix(stream) => stream.poll_read_ready(context),
-        }
-    }
+thread_local! {
+    /// An input buffer that no connection of this thread needs now.
+    static SPARE: Cell<Box<[u8]>> = Cell::default();
+}
 
+fn take_buffer() -> Box<[u8]> {
+    let spare = SPARE.take();
+    if spare.is_empty() { vec![0; INPUT].into() } else { spare }
+}
+
+impl Socket {
     /// Reads into `space`, which is not empty; 0 is the end.
     fn poll_input(&mut self, context: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(space);
@@ -145,19 +148,18 @@ impl<G: Unpin> AsyncRead for MilterStream<G> {
             stream.input.copy_within(stream.taken..stream.read, 0);
             stream.read -= stream.taken;
             stream.taken = 0;
-            let Poll::Ready(readable) = stream.socket.poll_readable(context) else {
+            if stream.input.is_empty() {
+                stream.input = take_buffer();
+            }
+            let Poll::Ready(count) = stream.socket.poll_input(context, &mut stream.input[stream.read..]) else {
                 if stream.read == 0 {
-                    stream.input = Box::default();
+                    SPARE.set(std::mem::take(&mut stream.input));
                 }
                 stream.waiting_since.get_or_insert_with(Instant::now);
                 return Poll::Pending;
             };
+            let count = count?;
             stream.waiting_since = None;
-            readable?;
-            if stream.input.is_empty() {
-                stream.input = vec![0; INPUT].into();
-            }
-            let count = ready!(stream.socket.poll_input(context, &mut stream.input[stream.read..]))?;
             if count == 0 {
                 return Poll::Ready(Ok(()));
             }

@@ -14,33 +14,32 @@ pub struct UnderWay {
 #[derive(Debug)]
 pub struct Place {
     under_way: Arc<UnderWay>,
-    bytes: usize,
+    /// What was taken for it, and how much of that is in use.
+    taken: usize,
+    used: usize,
 }
+
+/// As much is taken at once where there is room, so that threads do not meet at the count for every field.
+const STEP: usize = 16 << 10;
 
 impl UnderWay {
     /// A place for one more message; `None` if there are `most` already.
     pub fn enter(self: &Arc<Self>, most: usize) -> Option<Place> {
-        add_within(&self.messages, 1, most).then(|| Place { under_way: self.clone(), bytes: 0 })
-    }
-
-    /// The number of messages under way.
-    pub fn messages(&self) -> usize {
-        self.messages.load(Ordering::Relaxed)
-    }
-
-    /// The bytes that they hold together.
-    pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        add_within(&self.messages, 1, most).then(|| Place { under_way: self.clone(), taken: 0, used: 0 })
     }
 }
 
 impl Place {
     /// Takes `bytes` more; false if all messages together would then hold more than `most`, and nothing is taken.
     pub fn hold(&mut self, bytes: usize, most: usize) -> bool {
-        let held = add_within(&self.under_way.bytes, bytes, most);
-        if held {
-            self.bytes += bytes;
-        }
+        let missing = (self.used + bytes).saturating_sub(self.taken);
+        let mut take = |bytes: usize| {
+            let is_there = add_within(&self.under_way.bytes, bytes, most);
+            self.taken += if is_there { bytes } else { 0 };
+            is_there
+        };
+        let held = missing == 0 || take(missing.max(STEP)) || take(missing);
+        self.used += if held { bytes } else { 0 };
         held
     }
 }
@@ -48,7 +47,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.under_way.messages.fetch_sub(1, Ordering::Relaxed);
-        self.under_way.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.under_way.bytes.fetch_sub(self.taken, Ordering::Relaxed);
     }
 }
 
@@ -62,6 +61,10 @@ fn add_within(count: &AtomicUsize, more: usize, most: usize) -> bool {
 mod tests {
     use super::*;
 
+    fn counts(under_way: &UnderWay) -> (usize, usize) {
+        (under_way.messages.load(Ordering::Relaxed), under_way.bytes.load(Ordering::Relaxed))
+    }
+
     #[test]
     fn places_and_bytes_are_given_back() {
         let under_way = Arc::new(UnderWay::default());
@@ -69,8 +72,8 @@ mod tests {
         let second = under_way.enter(2).unwrap();
         assert!(under_way.enter(2).is_none());
         assert!(first.hold(60, 100) && !first.hold(41, 100) && first.hold(40, 100));
-        assert_eq!((under_way.messages(), under_way.bytes()), (2, 100));
+        assert_eq!(counts(&under_way), (2, 100));
         drop((first, second));
-        assert_eq!((under_way.messages(), under_way.bytes()), (0, 0));
+        assert_eq!(counts(&under_way), (0, 0));
     }
 }
