@@ -30,22 +30,28 @@ fn first_mail() -> Mail {
     }
 }
 
-fn goes_round(action: &str) -> Result<(), Error> {
-    let config = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sites/all.toml"))?;
-    let config = format!("{config}\n[loops]\nmax_passes = 3\naction = \"{action}\"\n");
-    let site = Site::configure(&format!("loop-{action}"), &config, "", "")?;
-    let mut mail = first_mail();
+/// Sends the message four times, each time as it arrived at the relay, after the first time by this sender.
+fn four_rounds(site: &Site, mail: &mut Mail, back: Sender) -> Result<(), Error> {
     let relay = site.lab.host("relay.conbool.test");
     for round in 1..=4 {
-        // The first time from a desk, then three times from the relay, without the marker that it should set.
-        let sent = mail.send(&site)?;
+        let sent = mail.send(site)?;
         if sent.queue_id.is_none() {
             return Err(format!("round {round} was refused: {sent:?}").into());
         }
         wait_for("the message at the relay", || (relay.received().len() == round).then_some(()))?;
         mail.message = relay.received()[round - 1].message.clone();
-        mail.via = Sender::Relay;
+        mail.via = back;
     }
+    Ok(())
+}
+
+fn goes_round(action: &str) -> Result<(), Error> {
+    let config = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sites/all.toml"))?;
+    let config = format!("{config}\n[loops]\nmax_passes = 3\naction = \"{action}\"\n");
+    let site = Site::configure(&format!("loop-{action}"), &config, "", "")?;
+    let mut mail = first_mail();
+    // The first time from a desk, then three times from the relay, without the marker that it should set.
+    four_rounds(&site, &mut mail, Sender::Relay)?;
     let sent = mail.send(&site)?;
     match action {
         "reject" => {
@@ -66,7 +72,7 @@ fn goes_round(action: &str) -> Result<(), Error> {
             }
         }
     }
-    match relay.received().len() {
+    match site.lab.host("relay.conbool.test").received().len() {
         4 => Ok(()),
         copies => Err(format!("{copies} copies at the relay").into()),
     }
@@ -77,15 +83,7 @@ fn goes_round_inside() -> Result<(), Error> {
     let config = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sites/all.toml"))?;
     let site = Site::configure("loop-inside", &format!("{config}\n[loops]\nmax_host_passes = 3\n"), "", "")?;
     let mut mail = first_mail();
-    let relay = site.lab.host("relay.conbool.test");
-    for round in 1..=4 {
-        let sent = mail.send(&site)?;
-        if sent.queue_id.is_none() {
-            return Err(format!("round {round} was refused: {sent:?}").into());
-        }
-        wait_for("the message at the relay", || (relay.received().len() == round).then_some(()))?;
-        mail.message = relay.received()[round - 1].message.clone();
-    }
+    four_rounds(&site, &mut mail, Sender::Internal)?;
     let sent = mail.send(&site)?;
     let queue_id = sent.queue_id.ok_or("refused instead of held")?;
     let verdict = wait_for("the verdict", || site.daemon.verdict(&queue_id))?;

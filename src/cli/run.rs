@@ -24,6 +24,7 @@ use crate::telemetry;
 /// # Errors
 /// Whatever keeps the daemon from starting: configuration, scripts, sources of scopes, sockets.
 pub fn run(path: &Path) -> Result<(), String> {
+    avoid_huge_pages();
     let (config, policy) = super::load_policy(path)?;
     telemetry::start(&config.log).map_err(|error| format!("log.format: the journal cannot be reached: {error}"))?;
     allow_descriptors(config.milter.max_connections + config.policy.max_connections);
@@ -126,6 +127,13 @@ async fn load_anew(path: &Path, before: &Loaded) -> Result<(Config, Site, Loaded
 fn notify(states: &[NotifyState<'_>]) {
     // Nobody to tell is no failure.
     let _ = sd_notify::notify(states);
+}
+
+/// The allocator asks for huge pages, with which the buffers of an idle connection take memory that they never use
+/// (benches/README.md has figures).
+fn avoid_huge_pages() {
+    // Without it the daemon is larger, not wrong.
+    let _ = nix::sys::prctl::set_thp_disable(true);
 }
 
 /// Descriptors needed beside those of connections.
