@@ -191,7 +191,7 @@ pub fn loaded(file: &Path, site: &Site) {
         }
     }
     LEDGER.loaded(file.display().to_string(), mode);
-    LEDGER.messages.expect(site.rules.reasons());
+    LEDGER.messages.announce(site.rules.reasons());
     for (direction, decision, reason) in WATCHED {
         LEDGER.messages.begin(direction, decision, reason, whole.name());
     }

@@ -41,7 +41,7 @@ pub struct Tally {
 
 impl Tally {
     /// Takes note of the reasons in the text of the scripts that are in force now.
-    pub fn expect(&self, reasons: impl IntoIterator<Item = String>) {
+    pub fn announce(&self, reasons: impl IntoIterator<Item = String>) {
         self.scripts.store(Arc::new(reasons.into_iter().collect()));
     }
 
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_peer_cannot_make_up_reasons() {
         let tally = Tally::default();
-        tally.expect(["vip".to_string()]);
+        tally.announce(["vip".to_string()]);
         tally.count("outbound", "direct", &ours("null-sender"), "enforce");
         tally.count("outbound", "direct", &scripts("vip".into()), "enforce");
         tally.count("outbound", "relay", &scripts("vip".into()), "enforce");
