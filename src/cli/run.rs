@@ -24,7 +24,6 @@ use crate::telemetry;
 /// # Errors
 /// Whatever keeps the daemon from starting: configuration, scripts, sources of scopes, sockets.
 pub fn run(path: &Path) -> Result<(), String> {
-    avoid_huge_pages();
     let (config, policy) = super::load_policy(path)?;
     telemetry::start(&config.log).map_err(|error| format!("log.format: the journal cannot be reached: {error}"))?;
     allow_descriptors(config.milter.max_connections + config.policy.max_connections);
@@ -51,6 +50,7 @@ pub fn run(path: &Path) -> Result<(), String> {
         let mut watch = watch.map(|watch| mx_watch::start(watch, current.clone()));
         let sender_table = sender_table::start(config.clone(), current.clone());
         let shutdown = async {
+            avoid_huge_pages();
             telemetry::started(&names);
             notify(&[NotifyState::Ready]);
             loop {
@@ -129,8 +129,8 @@ fn notify(states: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(states);
 }
 
-/// The allocator asks for huge pages, with which the buffers of an idle connection take memory that they never use
-/// (benches/README.md has figures).
+/// The allocator asks for huge pages, in which the buffers of an idle connection take memory that they never use
+/// (benches/README.md has figures). What the threads have by now, which is in use all the time, may stay in such pages.
 fn avoid_huge_pages() {
     // Without it the daemon is larger, not wrong.
     let _ = nix::sys::prctl::set_thp_disable(true);
