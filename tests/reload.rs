@@ -23,14 +23,19 @@ fn send(client: &mut Client) -> String {
     commands(&client.message("x@lists.test", &[("From", "alice@customer.test")]))
 }
 
+/// Has the daemon host another domain from now on, for the first time.
+fn host_another_domain(daemon: &Daemon) {
+    daemon.configure("other.test", "");
+    daemon.reload();
+    daemon.wait_for_log("configuration reloaded", 1);
+}
+
 #[test]
 fn a_reload_is_in_force_for_the_next_message_of_every_connection() {
     let daemon = Daemon::start("reload-next");
     let mut client = internal_client(&daemon);
     assert_eq!(send(&mut client), HOSTED);
-    daemon.configure("other.test", "");
-    daemon.reload();
-    daemon.wait_for_log("configuration reloaded", 1);
+    host_another_domain(&daemon);
     assert_eq!(send(&mut client), NOT_HOSTED);
 }
 
@@ -43,9 +48,7 @@ fn a_message_is_judged_by_what_was_in_force_when_it_began() {
     // MAIL has no answer; the other connection shows that the daemon has got this far.
     assert_eq!(send(&mut internal_client(&daemon)), HOSTED);
     std::thread::sleep(Duration::from_millis(100));
-    daemon.configure("other.test", "");
-    daemon.reload();
-    daemon.wait_for_log("configuration reloaded", 1);
+    host_another_domain(&daemon);
     assert_eq!(commands(&client.end()), HOSTED);
 }
 
@@ -59,9 +62,7 @@ fn mistakes_change_nothing_and_are_logged_with_their_place() {
     assert!(daemon.log().contains("m.toml:6: relay_network: unknown key"), "{}", daemon.log());
     assert!(daemon.log().contains("m.toml:8: rules.site_script"), "{}", daemon.log());
     assert_eq!(send(&mut client), HOSTED);
-    daemon.configure("other.test", "");
-    daemon.reload();
-    daemon.wait_for_log("configuration reloaded", 1);
+    host_another_domain(&daemon);
     assert_eq!(send(&mut client), NOT_HOSTED);
 }
 

@@ -34,7 +34,12 @@ pub struct SenderTableKeeper {
 
 impl SenderTableKeeper {
     /// A site that is to take the place of the current one, with what is known of the table.
+    ///
+    /// That a pattern covers the hosted domains was found out of those that there were; it is found out again.
     pub fn known_to(&self, site: Site) -> Site {
+        if matches!(**self.known.load(), SenderTable::HostedDomains) {
+            self.known.store(Arc::default());
+        }
         Site { sender_table: self.known.clone(), ..site }
     }
 
