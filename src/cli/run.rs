@@ -48,7 +48,7 @@ pub fn run(path: &Path) -> Result<(), String> {
         let policy =
             server::serve_policy(std::mem::take(&mut sockets.policy), &config.policy, &current).map_err(failed)?;
         let mut watch = watch.map(|watch| mx_watch::start(watch, current.clone()));
-        let sender_table = sender_table::start(config.clone(), current.clone());
+        let sender_table = sender_table::start(config.clone(), current.clone()).await;
         let shutdown = async {
             avoid_huge_pages();
             telemetry::started(&names);

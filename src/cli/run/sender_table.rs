@@ -25,6 +25,9 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_sec
 /// How long postconf and postmap may take before that is reported.
 const STALLED: Duration = Duration::from_secs(120);
 
+/// How long the start of the daemon waits to know what is in the table. Until it is known, messages are marked.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+
 /// What keeps the table in step, as long as this is there.
 #[derive(Debug)]
 pub struct SenderTableKeeper {
@@ -49,23 +52,35 @@ impl SenderTableKeeper {
     }
 }
 
-/// Starts to keep the table in step with the scope of the current site.
-pub fn start(config: Config, current: Arc<CurrentSite>) -> SenderTableKeeper {
+/// Starts to keep the table in step with the scope of the current site. Returns when the table has been looked at, and
+/// written if need be, or takes long.
+pub async fn start(config: Config, current: Arc<CurrentSite>) -> SenderTableKeeper {
     let known = current.load().sender_table.clone();
     let (in_force, configs) = watch::channel(Arc::new(config));
-    tokio::spawn(keep_in_step(Upkeep::new(known.clone()), current, configs));
+    let (looked, first_look) = oneshot::channel();
+    tokio::spawn(keep_in_step(Upkeep::new(known.clone()), current, configs, looked));
+    // Where it takes too long, or fails, that is told where it happens.
+    let _ = timeout(FIRST_LOOK, first_look).await;
     SenderTableKeeper { in_force, known }
 }
 
 /// Writes the table whenever the scope or the configuration is another one, until there is no configuration any more.
-async fn keep_in_step(mut upkeep: Upkeep, current: Arc<CurrentSite>, mut configs: watch::Receiver<Arc<Config>>) {
+async fn keep_in_step(
+    mut upkeep: Upkeep,
+    current: Arc<CurrentSite>,
+    mut configs: watch::Receiver<Arc<Config>>,
+    looked: oneshot::Sender<()>,
+) {
     let mut patience = RETRY.0;
+    let mut looked = Some(looked);
     loop {
         let config = configs.borrow_and_update().clone();
         let senders = current.load().scope.senders.clone();
         let begin = Instant::now();
         let kept;
         (upkeep, kept) = attempt(upkeep, config.clone(), senders.clone()).await;
+        // Nobody waits any more if it took too long.
+        let _ = looked.take().map(|looked| looked.send(()));
         if let Ok(Done::Written(entries)) = kept {
             telemetry::sender_table_written(entries, begin.elapsed());
         }
