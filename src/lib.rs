@@ -35,7 +35,7 @@
 //! | [`config`] | TOML in, checked plain values out, every mistake at once |
 //! | [`judge`] | the one pipeline: `Case` in, `Verdict` out; no I/O, no clock |
 //! | [`headers`], [`kind`], [`lock_down`], [`rules`], [`scope`], [`trust`] | marker fields and edits; what a message is; whom strangers may write to; the scripts; whose mail is the relay's; who the peer is |
-//! | [`address`], [`case`], [`verdict`] | data |
+//! | [`address`], [`case`], [`finding`], [`verdict`] | data |
 //!
 //! One decision cannot wait for the whole message: whom a stranger may write to. Both doors ask [`judge::locked`] at
 //! RCPT, and [`judge::judge`] asks the same again, for sessions in which recipients can no more be refused one by one.
@@ -68,6 +68,7 @@ pub mod cli;
 pub mod config;
 pub mod directory;
 pub mod dns;
+pub mod finding;
 pub mod headers;
 pub mod judge;
 pub mod kind;

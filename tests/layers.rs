@@ -8,13 +8,13 @@ const LAYERS: &[&[&str]] = &[
     &["main", "lib"],
     &["cli"],
     &["server"],
-    &["milter", "policyd", "mta", "site"],
+    &["milter", "policyd", "mta", "probe", "site"],
     &["sources"],
     &["directory", "dns", "telemetry", "provider"],
     &["config"],
     &["judge"],
     &["headers", "kind", "lock_down", "rules", "scope", "trust"],
-    &["address", "case", "verdict"],
+    &["address", "case", "finding", "verdict"],
 ];
 
 fn layer(room: &str) -> usize {

@@ -1,14 +1,10 @@
-//! `conbool-milter setup`: prints or writes the configuration that the mail server needs.
+//! `conbool-milter setup`: what each mail server needs. One file a kind of mail server.
 
-use std::fs;
-use std::io::{self, Write};
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+mod postfix;
 
-use crate::mta::postfix::{self, Existing, Fragments, Listeners, Request, readable};
-use crate::provider::Provider;
+use std::path::Path;
 
-/// Generate the mail server's configuration
+/// Set up the mail server
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -17,146 +13,15 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Server {
-    /// Print the main.cf and master.cf settings and the look-up tables for Postfix, merged with what it has now
-    Postfix(Postfix),
+    Postfix(postfix::Arguments),
 }
 
-#[derive(Debug, clap::Args)]
-struct Postfix {
-    /// Write the fragments and tables into this directory instead of printing them
-    #[arg(long, value_name = "DIR")]
-    output: Option<PathBuf>,
-    /// Configuration directory of the Postfix instance, if not that of postfix.config_directory
-    #[arg(long, value_name = "DIR")]
-    postfix_config: Option<PathBuf>,
-    /// Loopback address of the split listeners
-    #[arg(long, value_name = "ADDRESS", default_value_t = Listeners::default().address, hide_short_help = true)]
-    split_address: IpAddr,
-    /// Port of the split listener for exempt messages
-    #[arg(long, value_name = "PORT", default_value_t = Listeners::default().direct_port, hide_short_help = true)]
-    split_direct_port: u16,
-    /// Port of the split listener for messages that go to the relay
-    #[arg(long, value_name = "PORT", default_value_t = Listeners::default().relay_port, hide_short_help = true)]
-    split_relay_port: u16,
-}
-
-/// Prints the configuration, or writes it and prints what to do with it; notes for the administrator go to standard
-/// error.
+/// Sets up what the arguments name.
 ///
 /// # Errors
-/// A sentence for the administrator if our configuration or the mail server's present settings cannot be read, no
-/// configuration can be generated, or it cannot be written.
+/// A sentence for the administrator.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
-    let Server::Postfix(args) = &arguments.server;
-    let (config, ..) = super::load(config)?;
-    let provider = Provider::load(&config.provider).map_err(|error| error.message)?;
-    let directory = args.postfix_config.as_ref().unwrap_or(&config.postfix.config_directory);
-    let directory = std::path::absolute(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let existing = Existing::read(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let fragments = postfix::generate(&Request {
-        config: &config,
-        provider_relay_host: &provider.relay.host,
-        config_directory: &directory,
-        existing,
-        listeners: Listeners {
-            address: args.split_address,
-            direct_port: args.split_direct_port,
-            relay_port: args.split_relay_port,
-        },
-    })
-    .map_err(|error| error.to_string())?;
-    for note in &fragments.notes {
-        eprintln!("note: {note}");
-    }
-    let text = match &args.output {
-        Some(output) => {
-            let output = std::path::absolute(output).map_err(|error| format!("{}: {error}", output.display()))?;
-            write(&output, &fragments).map_err(|error| format!("{}: {error}", output.display()))?;
-            next_steps(&output, &directory, &fragments)
-        }
-        None => listing(&fragments, &directory),
-    };
-    io::stdout().write_all(text.as_bytes()).map_err(|error| format!("standard output: {error}"))?;
-    Ok(())
-}
-
-/// All fragments and tables, each under a heading with the file it belongs into.
-fn listing(fragments: &Fragments, directory: &Path) -> String {
-    let mut text =
-        fragments.written_by_daemon.as_deref().map(|file| format!("# {}\n", start_first(file))).unwrap_or_default();
-    for command in clearing(fragments, &quoted(directory)) {
-        text.push_str(&format!("# First: {command}\n"));
-    }
-    for (name, content) in files(fragments) {
-        let verb = if name.ends_with(".cf") { "append to" } else { "the file" };
-        text.push_str(&format!("# === {name}: {verb} {}\n{content}\n", directory.join(name).display()));
-    }
-    text
-}
-
-fn files(fragments: &Fragments) -> impl Iterator<Item = (&str, &str)> {
-    [("main.cf", fragments.main_cf.as_str()), ("master.cf", fragments.master_cf.as_str())]
-        .into_iter()
-        .chain(fragments.tables.iter().map(|(name, content)| (name.as_str(), content.as_str())))
-}
-
-fn write(output: &Path, fragments: &Fragments) -> io::Result<()> {
-    fs::create_dir_all(output)?;
-    files(fragments).try_for_each(|(name, content)| readable::replace(&output.join(name), content))
-}
-
-fn next_steps(output: &Path, directory: &Path, fragments: &Fragments) -> String {
-    let (from, to) = (quoted(output), quoted(directory));
-    let mut commands = vec![
-        format!("cp -p {to}/main.cf {to}/main.cf.before-conbool"),
-        format!("cp -p {to}/master.cf {to}/master.cf.before-conbool"),
-        format!("install -m 644 {from}/conbool_* {to}/"),
-    ];
-    commands.extend(clearing(fragments, &to));
-    commands.push(format!("cat {from}/main.cf >> {to}/main.cf"));
-    commands.push(format!("cat {from}/master.cf >> {to}/master.cf"));
-    commands.push(format!("postfix -c {to} check && postfix -c {to} reload"));
-    let table = fragments.written_by_daemon.as_deref();
-    let first = table.map(|table| format!("{}\n\n", start_first(table))).unwrap_or_default();
-    format!(
-        "Written to {from}: main.cf, master.cf and the tables conbool_*. Nothing is in force yet.\n\n\
-         {first}To put it in force:\n\n  {}\n\n\
-         Then start conbool-milter, or reload it (SIGHUP): it looks which sender table Postfix uses.\n",
-        commands.join("\n  ")
-    )
-}
-
-/// What is to be done before Postfix is told of the sender table.
-fn start_first(table: &Path) -> String {
-    format!(
-        "First start conbool-milter with this configuration, or reload it: it writes {}, without which Postfix defers mail.",
-        table.display()
-    )
-}
-
-/// Commands that comment out what the fragments replace: present lists, which the new ones contain, and an earlier run.
-fn clearing(fragments: &Fragments, directory: &str) -> Vec<String> {
-    [("-#", &fragments.replaced_settings), ("-M#", &fragments.replaced_services)]
-        .into_iter()
-        .filter(|(_, names)| !names.is_empty())
-        .map(|(option, names)| format!("postconf -c {directory} '{option}' {}", names.join(" ")))
-        .collect()
-}
-
-/// A path as a word of a shell command.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |character: char| character.is_ascii_alphanumeric() || "/._-+@".contains(character);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_in_commands() {
-        assert_eq!(quoted(Path::new("/etc/postfix-out")), "/etc/postfix-out");
-        assert_eq!(quoted(Path::new("/srv/a b'c")), r"'/srv/a b'\''c'");
+    match &arguments.server {
+        Server::Postfix(arguments) => postfix::run(config, arguments),
     }
 }
