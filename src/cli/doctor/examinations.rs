@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::context::Context;
 use crate::finding::{Area, Finding};
+use crate::probe;
 
 /// One that runs beside the others.
 pub struct Examination {
@@ -19,4 +20,9 @@ pub struct Examination {
 type Examining = Pin<Box<dyn Future<Output = Vec<Finding>> + Send>>;
 
 /// All of them; those of one area are shown in this order.
-pub const EXAMINATIONS: &[Examination] = &[];
+pub const EXAMINATIONS: &[Examination] =
+    &[Examination { area: Area::Dns, name: "dns", examine: |context| Box::pin(dns(context)) }];
+
+async fn dns(context: Arc<Context>) -> Vec<Finding> {
+    probe::dns::examine(&context.config, context.provider.as_ref(), context.deadline).await
+}
