@@ -7,6 +7,7 @@ mod keys;
 mod ldap;
 mod limits;
 mod lock_down;
+mod mailbox;
 mod notation;
 mod policy;
 mod postfix;
@@ -30,6 +31,7 @@ pub use self::error::{ConfigError, ConfigErrors};
 pub use self::files::reason;
 pub use self::ldap::{Ldap, LdapServer, Membership, Plaintext};
 pub use self::lock_down::LockDown;
+pub use self::mailbox::{DEFAULT_SPAM_FOLDER, Mailbox};
 pub use self::notation::{entry_name, mx_host, sender};
 pub use self::policy::Policy;
 pub use self::postfix::{DEFAULT_POSTFIX_DIRECTORY, Postfix, TableType};
@@ -79,6 +81,8 @@ pub struct Config {
     pub loops: Loops,
     /// Section `[postfix]`.
     pub postfix: Postfix,
+    /// Section `[mailbox]`.
+    pub mailbox: Mailbox,
     /// Section `[ldap]`; `None` without one.
     pub ldap: Option<Ldap>,
     /// Section `[limits]`.

@@ -12,6 +12,7 @@ use super::reader::Reader;
 use super::{
     Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Socket,
     doctor, files, ldap, limits, lock_down, notation, policy, postfix, scope, telemetry,
+    files, ldap, limits, lock_down, mailbox, notation, policy, postfix, scope, telemetry,
 };
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
@@ -59,6 +60,7 @@ pub fn read(reader: &mut Reader) -> Config {
         direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
         loops: loops(reader),
         postfix: postfix::read(reader, &folder),
+        mailbox: mailbox::read(reader),
         ldap: ldap::read(reader, &folder),
         limits: limits::read(reader),
         log: log(reader),
