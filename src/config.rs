@@ -1,6 +1,7 @@
 //! The configuration file: TOML in, checked plain values out.
 
 mod doctor;
+mod edge;
 mod error;
 mod files;
 mod keys;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::doctor::Doctor;
+pub use self::edge::{Authentication, Edge, InnerTls, ONLY_INSTANCE, VerifyRecipients};
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::files::reason;
 pub use self::ldap::{Ldap, LdapServer, Membership, Plaintext};
@@ -57,7 +59,7 @@ pub struct Config {
     pub provider: String,
     /// `domains`: the hosted domains, lower case, in A-label form (RFC 5890); not empty.
     pub domains: Vec<String>,
-    /// `internal_networks`: clients whose mail is the site's own. This host is always internal.
+    /// `internal_networks`, and `edge.networks`: clients whose mail is the site's own. This host is always internal.
     pub internal_networks: Vec<IpNet>,
     /// `mode`, `routing.mode`, `spam.mode`: what is carried out, and what is only watched; all of it by default.
     pub modes: Modes,
@@ -83,6 +85,8 @@ pub struct Config {
     pub postfix: Postfix,
     /// Section `[mailbox]`.
     pub mailbox: Mailbox,
+    /// Section `[edge]`; `None` without one.
+    pub edge: Option<Edge>,
     /// Section `[ldap]`; `None` without one.
     pub ldap: Option<Ldap>,
     /// Section `[limits]`.
