@@ -35,11 +35,21 @@ pub fn run<S: AsRef<OsStr>>(
     config_directory: &Path,
     arguments: &[S],
 ) -> Result<String, CommandError> {
+    let instance = [OsStr::new("-c"), config_directory.as_os_str()];
+    run_alone(program, &instance.into_iter().chain(arguments.iter().map(AsRef::as_ref)).collect::<Vec<_>>())
+}
+
+/// Runs a command that is for no instance, or for the primary one.
+///
+/// # Errors
+/// [`CommandError`] if it cannot be started or fails.
+pub fn run_alone<S: AsRef<OsStr>>(program: &'static str, arguments: &[S]) -> Result<String, CommandError> {
     let mut missing = io::Error::from(io::ErrorKind::NotFound);
     // The commands live where many users' PATH does not reach.
     for folder in ["", "/usr/sbin", "/usr/local/sbin"] {
         let place = Path::new(folder).join(program);
-        let run = Command::new(place).arg("-c").arg(config_directory).args(arguments).stdin(Stdio::null()).output();
+        // Would name an instance too.
+        let run = Command::new(place).args(arguments).env_remove("MAIL_CONFIG").stdin(Stdio::null()).output();
         match run {
             Ok(output) if output.status.success() => return Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
             Ok(output) => {
