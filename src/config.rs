@@ -158,6 +158,17 @@ fn text_of(path: &Path) -> Result<String, ConfigErrors> {
     })
 }
 
+/// What a file says, whatever is wrong in it, for whoever must look at more than the file: each value that is missing or
+/// wrong is the default, or empty where there is none. The mistakes come with it, as [`Config::load`] tells them.
+pub fn salvage(path: &Path) -> (Config, Option<ConfigErrors>) {
+    let (text, unreadable) = match text_of(path) {
+        Ok(text) => (text, None),
+        Err(errors) => (String::new(), Some(errors)),
+    };
+    let (config, mistakes) = reader::salvage(path, &text, keys::read);
+    (config, unreadable.or(mistakes))
+}
+
 /// Every key that a configuration can hold, with its section (`relay.port`).
 pub fn keys() -> &'static [String] {
     static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| reader::keys_of(keys::read));
