@@ -85,7 +85,8 @@ impl Inspection<'_> {
     pub(super) fn former_routes(&mut self) {
         const CHECK: &str = "former-route";
         let next_hop = self.examined.config.direct.next_hop.clone();
-        let value = |name: &str| self.existing().in_force(name).unwrap_or_default().to_owned();
+        let request = self.request;
+        let value = |name: &str| request.existing.in_force(name).unwrap_or_default().to_owned();
         let relayhost = value("relayhost");
         let (relay_host, _) = self.needed.names.relay_next_hop.rsplit_once(':').unwrap_or_default();
         if !relayhost.is_empty() && relayhost.contains(relay_host.trim_matches(['[', ']'])) {
