@@ -85,11 +85,11 @@ pub fn revise(change: &mut Change, config_directory: &Path, fragments: &Fragment
         copy.write(name, &with_block(path, &read(path)?, "")?)?;
     }
     let existing = Existing::read(&copy.0)?;
-    let settings: Vec<&str> =
-        list::setting_names(&fragments.main_cf).filter(|name| existing.is_written(name)).collect();
+    let settings = list::settings(&fragments.main_cf);
+    let settings = settings.iter().map(|(name, _)| name.as_str()).filter(|name| existing.is_written(name)).collect();
     let services = existing.our_services();
     let services: Vec<&str> = services.iter().map(String::as_str).collect();
-    for (option, names) in [("-#", settings), ("-M#", services)] {
+    for (option, names) in [("-#", settings), ("-M#", services)] as [(&str, Vec<&str>); 2] {
         if !names.is_empty() {
             command::run("postconf", &copy.0, &[&[option], names.as_slice()].concat())?;
         }
