@@ -26,7 +26,7 @@ fn answer(session: &mut PtySession) -> Result<(), Error> {
         ("there is no default", ""),
         ("Networks of the relay: ", "127.0.3.1/33"),
         ("is not a network", "127.0.3.1"),
-        ("Internal networks [127.0.5.0/24]: ", ""),
+        ("Internal networks: ", "127.0.5.0/24"),
         ("Scope [all]: ", ""),
         ("Relay host [mail.conbool.com]: ", RELAY),
     ] {

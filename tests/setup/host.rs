@@ -48,6 +48,7 @@ impl Host {
         host.flags = [
             "--provider conbool",
             "--relay-network 127.0.3.1",
+            "--internal-network 127.0.5.0/24",
             "--relay-host relay.conbool.test",
             &format!("--relay-ca-file {}", host.path("tls/ca.pem").display()),
         ]
