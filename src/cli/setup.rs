@@ -1,5 +1,6 @@
 //! `conbool-milter setup`: what each mail server needs. One file a kind of mail server.
 
+mod edge;
 mod postfix;
 
 use std::path::Path;
@@ -13,6 +14,7 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Server {
+    Edge(edge::Arguments),
     Postfix(postfix::Arguments),
 }
 
@@ -22,6 +24,7 @@ enum Server {
 /// A sentence for the administrator.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     match &arguments.server {
+        Server::Edge(arguments) => edge::run(config, arguments),
         Server::Postfix(arguments) => postfix::run(config, arguments),
     }
 }

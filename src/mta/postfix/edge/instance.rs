@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{EdgeError, Host, Layout};
+use super::{EdgeError, FILE_NAMES, Host, Layout, PASSWORDS};
 use crate::config::{Edge, ONLY_INSTANCE};
 use crate::mta::postfix::{CommandError, command};
 
@@ -67,13 +67,14 @@ impl Instance {
         let list = command::run_alone("postmulti", &["-l"])?;
         for line in list.lines() {
             let columns: Vec<&str> = line.split_whitespace().collect();
-            let [name, _, _, directory] = columns.as_slice() else { continue };
+            let [name, group, _, directory] = columns.as_slice() else { continue };
             let here = Path::new(directory) == self.layout.config;
-            if here && *name == self.name {
+            if here && *name == self.name && *group == GROUP {
                 return Ok(true);
             }
             if here || *name == self.name {
-                let said = format!("there is an instance {name} in {directory}: set edge.instance to another name");
+                let said =
+                    format!("there is an instance {name} in {directory} already: set edge.instance to another name");
                 return Err(CommandError::Failed("postmulti", said).into());
             }
         }
@@ -125,14 +126,14 @@ impl Instance {
         Ok(command::run("postqueue", &self.layout.config, &["-j"])?.lines().count())
     }
 
-    /// Removes the instance with its files of these names and its data; its queue must be empty. What was set for it in
-    /// the primary instance goes too, unless there are other instances.
+    /// Removes the instance with its files and its data; its queue must be empty. What was set for it in the primary
+    /// instance goes too, unless there are other instances.
     ///
     /// # Errors
     /// [`EdgeError`] of the first thing that fails.
-    pub fn destroy(&self, host: &Host, files: &[String]) -> Result<(), EdgeError> {
+    pub fn destroy(&self, host: &Host) -> Result<(), EdgeError> {
         command::run_alone("postmulti", &["-e", "disable", "-i", &self.name])?;
-        for name in files {
+        for name in FILE_NAMES.into_iter().chain([PASSWORDS]) {
             remove(&self.layout.config.join(name))?;
         }
         // What Postfix keeps there can be made again, and its own command leaves a directory that is not empty.
