@@ -11,7 +11,7 @@ use tracing::Level;
 use super::reader::Reader;
 use super::{
     Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Edge, Log, LogFormat, Loops, Milter, Relay, Rules,
-    Socket, edge, files, ldap, limits, lock_down, notation, policy, postfix, scope, telemetry,
+    Socket, doctor, edge, files, ldap, limits, lock_down, mailbox, notation, policy, postfix, scope, telemetry,
 };
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
@@ -60,6 +60,7 @@ pub fn read(reader: &mut Reader) -> Config {
         rules: rules(reader, &folder),
         direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
         loops: loops(reader),
+        mailbox: mailbox::read(reader),
         postfix: postfix::read(reader, &folder, edge.as_ref()),
         edge,
         ldap: ldap::read(reader, &folder),
@@ -67,6 +68,7 @@ pub fn read(reader: &mut Reader) -> Config {
         log: log(reader),
         policy,
         telemetry,
+        doctor: doctor::read(reader),
     }
 }
 

@@ -15,7 +15,11 @@ mod list;
 mod main_cf;
 mod master_cf;
 mod notes;
+pub mod queue;
 pub mod readable;
+pub mod revision;
+pub mod service;
+pub mod survey;
 mod table;
 mod upkeep;
 

@@ -53,7 +53,9 @@ pub fn run_alone<S: AsRef<OsStr>>(program: &'static str, arguments: &[S]) -> Res
         match run {
             Ok(output) if output.status.success() => return Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
             Ok(output) => {
-                let text = String::from_utf8_lossy(&output.stderr);
+                // postlog(1) writes to standard output where the instance logs there.
+                let text =
+                    [output.stderr, output.stdout].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
                 let text = text.lines().find(|line| line.contains("fatal")).unwrap_or(text.trim());
                 let text = text.strip_prefix(program).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(text);
                 return Err(CommandError::Failed(program, text.to_owned()));

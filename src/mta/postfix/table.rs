@@ -9,6 +9,8 @@ pub const ROUTES: &str = "conbool_routes";
 pub const HOSTED: &str = "conbool_hosted";
 pub const CLIENTS: &str = "conbool_clients";
 pub const STATUS: &str = "conbool_status";
+/// All of them.
+pub const ALL: [&str; 5] = [SENDERS, ROUTES, HOSTED, CLIENTS, STATUS];
 
 /// Who is looked up in this table goes to the relay, `next_hop`: all senders of the hosted domains.
 ///
