@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{Config, Edge, ONLY_INSTANCE};
 use crate::mta::change::Change;
 use crate::mta::postfix::edge::{self, Host, Instance, MARK};
+use crate::mta::postfix::service;
 use crate::provider::Provider;
 
 /// Set up a Postfix instance as the smart host of a mail server that has no milter; shows what it would do
@@ -54,13 +55,13 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     if let Some(server) = arguments.checklist {
         return print(&checklist::text(server, &plan.config, &plan.edge));
     }
-    let obstacles = plan.obstacles();
+    let obstacles = plan.obstacles()?;
     let change = plan.change()?;
     let mut text = change.diff();
     for command in &plan.commands {
         text.push_str(&format!("# postmulti {}\n", command.join(" ")));
     }
-    if change.is_empty() && plan.commands.is_empty() && plan.instance.is_running() {
+    if change.is_empty() && plan.commands.is_empty() && is_running(&plan.instance)? {
         return print("The edge is set up and runs; there is nothing to change.\n");
     }
     print(&text)?;
@@ -119,7 +120,7 @@ impl Plan {
     fn change(&self) -> Result<Change, String> {
         let mut change = Change::new();
         let directory = &self.instance.layout.config;
-        let stale = edge::FILE_NAMES.iter().filter(|name| self.files.files.iter().all(|(file, _)| file != *name));
+        let stale = edge::file_names().filter(|name| self.files.files.iter().all(|(file, _)| file != name));
         for name in stale {
             change.remove(&directory.join(name)).map_err(|error| error.to_string())?;
         }
@@ -132,9 +133,9 @@ impl Plan {
     }
 
     /// What keeps the edge from working, as far as it can be seen before.
-    fn obstacles(&self) -> Vec<String> {
-        if self.instance.is_running() {
-            return Vec::new();
+    fn obstacles(&self) -> Result<Vec<String>, String> {
+        if is_running(&self.instance)? {
+            return Ok(Vec::new());
         }
         let everywhere = ["0.0.0.0".parse(), "::".parse()].into_iter().flatten().collect();
         let addresses: Vec<std::net::IpAddr> =
@@ -155,13 +156,19 @@ impl Plan {
                 _ => {}
             }
         }
-        obstacles
+        Ok(obstacles)
     }
 }
 
 /// Whether our configuration says which instance is meant.
 fn text_sets_instance(text: &str) -> bool {
     crate::config::line_of(text, "edge.instance").is_some()
+}
+
+/// True if the instance is there and runs.
+fn is_running(instance: &Instance) -> Result<bool, String> {
+    let directory = &instance.layout.config;
+    Ok(directory.join("main.cf").exists() && service::is_running(directory)?)
 }
 
 /// True if the instance's main.cf was written by this command.

@@ -114,7 +114,7 @@ pub fn revise(change: &mut Change, config_directory: &Path, fragments: &Fragment
     Ok(())
 }
 
-fn read(path: &Path) -> Result<String, RevisionError> {
+pub(super) fn read(path: &Path) -> Result<String, RevisionError> {
     let bytes = fs::read(path).map_err(|error| RevisionError::File(path.to_owned(), error))?;
     // A comment in another encoding must survive; there is no way to keep it in a text.
     String::from_utf8(bytes).map_err(|_| {
@@ -142,10 +142,10 @@ fn with_block(path: &Path, text: &str, ours: &str) -> Result<String, RevisionErr
 }
 
 /// A directory of our own that is a configuration directory; removed when dropped.
-struct Copy(PathBuf);
+pub(super) struct Copy(pub PathBuf);
 
 impl Copy {
-    fn new() -> Result<Self, RevisionError> {
+    pub fn new() -> Result<Self, RevisionError> {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("conbool-milter-setup-{}-{number}", std::process::id()));
@@ -156,7 +156,7 @@ impl Copy {
         }
     }
 
-    fn write(&self, name: &str, text: &str) -> Result<(), RevisionError> {
+    pub fn write(&self, name: &str, text: &str) -> Result<(), RevisionError> {
         let path = self.0.join(name);
         fs::write(&path, text).map_err(|error| RevisionError::File(path, error))
     }

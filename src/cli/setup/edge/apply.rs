@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Plan, is_ours, print};
+use super::{Plan, is_ours, is_running, print};
 use crate::config::{Authentication, Config};
 use crate::mta::change::{self, Change, ChangeError};
-use crate::mta::postfix::edge::{Host, Instance, PASSWORDS};
+use crate::mta::postfix::edge::{self, Host, Instance, PASSWORDS};
+use crate::mta::postfix::service;
 
 /// Where the back-ups of the edge lie: they are no part of what `setup --rollback` goes back through.
 fn backups(config: &Config) -> PathBuf {
@@ -35,7 +36,7 @@ pub fn apply(plan: &Plan) -> Result<(), String> {
 
 fn put_in_force(plan: &Plan) -> Result<(), String> {
     let instance = &plan.instance;
-    let was_running = instance.is_running();
+    let was_running = is_running(instance)?;
     // Anew: a new instance has files by now.
     let change = plan.change()?;
     if change.is_empty() {
@@ -43,19 +44,20 @@ fn put_in_force(plan: &Plan) -> Result<(), String> {
     }
     let restart = needs_restart(&change);
     let mut rounds = 0;
+    let directory = &instance.layout.config;
     let in_force = || {
         rounds += 1;
         let actions: &[&str] = match (was_running, rounds) {
             (true, _) if restart => &["stop", "start"],
-            (true, _) => &["reload"],
+            (true, _) => return service::reload(directory, Some(edge::listeners(&plan.edge))),
             (false, 1) => &["start"],
             // What did not run before, and does not start.
-            (false, _) if instance.is_running() => &["stop"],
+            (false, _) if is_running(instance)? => &["stop"],
             (false, _) => &[],
         };
         actions.iter().try_for_each(|action| instance.control(action)).map_err(|error| error.to_string())
     };
-    let check = || instance.check().map_err(|error| error.to_string());
+    let check = || service::check(directory);
     change.apply(&backups(&plan.config), check, in_force).map(drop).map_err(|error| error.to_string())
 }
 
@@ -121,7 +123,7 @@ pub fn roll_back(config: &Path) -> Result<(), String> {
     if !is_ours(&instance) {
         return Err(format!("{directory} holds no edge that was set up by this command"));
     }
-    let was_running = instance.is_running();
+    let was_running = is_running(&instance)?;
     if was_running {
         instance.control("stop").map_err(|error| error.to_string())?;
     }

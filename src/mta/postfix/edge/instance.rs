@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{EdgeError, FILE_NAMES, Host, Layout, PASSWORDS};
+use super::{EdgeError, Host, Layout, PASSWORDS, file_names};
 use crate::config::{Edge, ONLY_INSTANCE};
-use crate::mta::postfix::{CommandError, command};
+use crate::mta::postfix::command;
+use crate::mta::postfix::revision::RevisionError;
 
 /// The group of instances that an edge belongs to (postmulti(1)).
 pub const GROUP: &str = "conbool";
@@ -73,9 +74,7 @@ impl Instance {
                 return Ok(true);
             }
             if here || *name == self.name {
-                let said =
-                    format!("there is an instance {name} in {directory} already: set edge.instance to another name");
-                return Err(CommandError::Failed("postmulti", said).into());
+                return Err(EdgeError::Taken(format!("{name} in {directory}")));
             }
         }
         Ok(false)
@@ -92,21 +91,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Postfix's own check of the configuration.
-    ///
-    /// # Errors
-    /// What it says.
-    pub fn check(&self) -> Result<(), EdgeError> {
-        command::run("postfix", &self.layout.config, &["check"])?;
-        Ok(())
-    }
-
-    /// True if the instance runs.
-    pub fn is_running(&self) -> bool {
-        command::run("postfix", &self.layout.config, &["status"]).is_ok()
-    }
-
-    /// `start`, `stop` or `reload`, for this instance alone.
+    /// `start` or `stop`, for this instance alone.
     ///
     /// # Errors
     /// What Postfix says.
@@ -133,13 +118,13 @@ impl Instance {
     /// [`EdgeError`] of the first thing that fails.
     pub fn destroy(&self, host: &Host) -> Result<(), EdgeError> {
         command::run_alone("postmulti", &["-e", "disable", "-i", &self.name])?;
-        for name in FILE_NAMES.into_iter().chain([PASSWORDS]) {
+        for name in file_names().chain([PASSWORDS]) {
             remove(&self.layout.config.join(name))?;
         }
         // What Postfix keeps there can be made again, and its own command leaves a directory that is not empty.
         let data = &self.layout.data;
-        for entry in fs::read_dir(data).map_err(|error| EdgeError::File(data.clone(), error))? {
-            let entry = entry.map_err(|error| EdgeError::File(data.clone(), error))?;
+        for entry in fs::read_dir(data).map_err(|error| RevisionError::File(data.clone(), error))? {
+            let entry = entry.map_err(|error| RevisionError::File(data.clone(), error))?;
             remove(&entry.path())?;
         }
         command::run_alone("postmulti", &["-e", "destroy", "-i", &self.name])?;
@@ -157,7 +142,7 @@ fn words(words: &[&str]) -> Vec<String> {
 
 fn remove(path: &Path) -> Result<(), EdgeError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(EdgeError::File(path.to_owned(), error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RevisionError::File(path.to_owned(), error).into()),
         _ => Ok(()),
     }
 }

@@ -14,17 +14,9 @@ const SASL: &str = "conbool_smtpd";
 const SASL_FILE: &str = "conbool_smtpd.conf";
 
 /// The files besides main.cf and master.cf that an edge may have, whatever it is set to.
-pub const FILE_NAMES: [&str; 9] = [
-    table::SENDERS,
-    table::ROUTES,
-    table::HOSTED,
-    table::CLIENTS,
-    table::STATUS,
-    INNER,
-    RECIPIENTS,
-    CERTIFICATES,
-    SASL_FILE,
-];
+pub fn file_names() -> impl Iterator<Item = &'static str> {
+    table::ALL.into_iter().chain([INNER, RECIPIENTS, CERTIFICATES, SASL_FILE])
+}
 
 /// Where the passwords of the inner server are, in the configuration directory (saslpasswd2(8)).
 pub const PASSWORDS: &str = "sasldb2";
