@@ -85,8 +85,9 @@ pub fn revise(change: &mut Change, config_directory: &Path, fragments: &Fragment
         copy.write(name, &with_block(path, &read(path)?, "")?)?;
     }
     let existing = Existing::read(&copy.0)?;
+    let ours = list::settings(&fragments.main_cf);
     let settings: Vec<&str> =
-        list::setting_names(&fragments.main_cf).filter(|name| existing.is_written(name)).collect();
+        ours.iter().map(|(name, _)| name.as_str()).filter(|name| existing.is_written(name)).collect();
     let services = existing.our_services();
     let services: Vec<&str> = services.iter().map(String::as_str).collect();
     for (option, names) in [("-#", settings), ("-M#", services)] {

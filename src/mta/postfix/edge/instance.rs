@@ -142,7 +142,9 @@ fn words(words: &[&str]) -> Vec<String> {
 
 fn remove(path: &Path) -> Result<(), EdgeError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RevisionError::File(path.to_owned(), error).into()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(RevisionError::File(path.to_owned(), error).into())
+        }
         _ => Ok(()),
     }
 }
