@@ -1,8 +1,6 @@
 //! Dovecot with Pigeonhole: the provider's script at the mailboxes, and the settings by which it is run.
 
-
 mod settings;
-
 
 pub use settings::{Generation, Settings, settings};
 
@@ -48,8 +46,11 @@ mod tests {
     fn names_are_quoted() {
         let line = |name| {
             let script = mailbox_script(TEMPLATE, name).unwrap();
-            let differing: Vec<String> =
-                script.lines().filter(|line| !TEMPLATE.lines().any(|other| other == *line)).map(str::to_owned).collect();
+            let differing: Vec<String> = script
+                .lines()
+                .filter(|line| !TEMPLATE.lines().any(|other| other == *line))
+                .map(str::to_owned)
+                .collect();
             differing
         };
         assert_eq!(line("Junk/Spam für \u{1F4E7}"), ["set \"spam_folder\" \"Junk/Spam für \u{1F4E7}\";"]);

@@ -29,6 +29,7 @@ pub mod case_run;
 pub mod certificates;
 pub mod daemon;
 pub mod dns;
+pub mod dovecot;
 pub mod envelope;
 pub mod mail;
 pub mod maillog;
