@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod doctor;
 mod explain;
 mod mx_watch;
 mod run;
@@ -38,6 +39,8 @@ enum Command {
     Run,
     /// Check the configuration and the policy scripts
     Check,
+    /// Examine the installation: configuration, sockets, mail server, DNS, relay
+    Doctor(doctor::Arguments),
     /// Judge message files and tell why, without sending anything
     Explain(explain::Arguments),
     /// Tell who is in which scope, and accept what was held back
@@ -57,7 +60,8 @@ pub fn main() -> ExitCode {
         Command::Explain(explain) => explain::run(&arguments.config, &explain),
         Command::Setup(setup) => setup::run(&arguments.config, &setup),
         Command::Status(status) => status::run(&arguments.config, &status),
-        // Has exit codes of its own.
+        // These have exit codes of their own.
+        Command::Doctor(doctor) => return doctor::run(&arguments.config, &doctor),
         Command::Scope(scope) => return scope::run(&arguments.config, &scope),
     };
     match result {

@@ -1,5 +1,7 @@
 //! The configuration file: TOML in, checked plain values out.
 
+mod doctor;
+mod edge;
 mod error;
 mod files;
 mod keys;
@@ -25,12 +27,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::doctor::Doctor;
+pub use self::edge::{Authentication, Edge, InnerTls, ONLY_INSTANCE, VerifyRecipients};
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::files::reason;
 pub use self::ldap::{Ldap, LdapServer, Membership, Plaintext};
 pub use self::lock_down::LockDown;
 pub use self::mailbox::{DEFAULT_SPAM_FOLDER, Mailbox};
-pub use self::notation::{entry_name, mx_host, sender};
+pub use self::notation::{entry_name, hosted_domain, mx_host, network, sender, socket};
 pub use self::policy::Policy;
 pub use self::postfix::{DEFAULT_POSTFIX_DIRECTORY, Postfix, TableType};
 pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes};
@@ -55,7 +59,7 @@ pub struct Config {
     pub provider: String,
     /// `domains`: the hosted domains, lower case, in A-label form (RFC 5890); not empty.
     pub domains: Vec<String>,
-    /// `internal_networks`: clients whose mail is the site's own. This host is always internal.
+    /// `internal_networks`, and `edge.networks`: clients whose mail is the site's own. This host is always internal.
     pub internal_networks: Vec<IpNet>,
     /// `mode`, `routing.mode`, `spam.mode`: what is carried out, and what is only watched; all of it by default.
     pub modes: Modes,
@@ -81,6 +85,8 @@ pub struct Config {
     pub postfix: Postfix,
     /// Section `[mailbox]`.
     pub mailbox: Mailbox,
+    /// Section `[edge]`; `None` without one.
+    pub edge: Option<Edge>,
     /// Section `[ldap]`; `None` without one.
     pub ldap: Option<Ldap>,
     /// Section `[limits]`.
@@ -91,6 +97,8 @@ pub struct Config {
     pub policy: Policy,
     /// Section `[telemetry]`.
     pub telemetry: Telemetry,
+    /// Section `[doctor]`.
+    pub doctor: Doctor,
 }
 
 impl Config {
@@ -160,6 +168,17 @@ fn text_of(path: &Path) -> Result<String, ConfigErrors> {
         let newlines = e.as_bytes().iter().take(e.utf8_error().valid_up_to()).filter(|byte| **byte == b'\n').count();
         error(Some(newlines + 1), "is not UTF-8; save the file in UTF-8".to_owned())
     })
+}
+
+/// What a file says, whatever is wrong in it, for whoever must look at more than the file: each value that is missing or
+/// wrong is the default, or empty where there is none. The mistakes come with it, as [`Config::load`] tells them.
+pub fn salvage(path: &Path) -> (Config, Option<ConfigErrors>) {
+    let (text, unreadable) = match text_of(path) {
+        Ok(text) => (text, None),
+        Err(errors) => (String::new(), Some(errors)),
+    };
+    let (config, mistakes) = reader::salvage(path, &text, keys::read);
+    (config, unreadable.or(mistakes))
 }
 
 /// Every key that a configuration can hold, with its section (`relay.port`).

@@ -1,4 +1,5 @@
 //! What each mail server needs to route as the verdicts say: its configuration, generated from ours.
 
+pub mod change;
 pub mod dovecot;
 pub mod postfix;

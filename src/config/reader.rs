@@ -40,16 +40,22 @@ pub struct Reader<'a> {
 /// # Errors
 /// Everything that is wrong, sorted by line.
 pub fn read<T>(file: &Path, text: &str, read: impl FnOnce(&mut Reader) -> T) -> Result<T, ConfigErrors> {
+    match salvage(file, text, read) {
+        (result, None) => Ok(result),
+        (_, Some(errors)) => Err(errors),
+    }
+}
+
+/// As [`read`], but what `read` gave back comes in every case.
+pub fn salvage<T>(file: &Path, text: &str, read: impl FnOnce(&mut Reader) -> T) -> (T, Option<ConfigErrors>) {
     let (root, errors) = DeTable::parse_recoverable(text);
     let root = root.into_inner();
     let lines = Lines::of(text);
     let syntax = syntax::judge(text, &lines, &root, &errors);
     let mut reader = Reader::new(file, text, lines, &root, syntax);
     let result = read(&mut reader);
-    match reader.finish() {
-        errors if errors.is_empty() => Ok(result),
-        errors => Err(ConfigErrors(errors)),
-    }
+    let errors = reader.finish();
+    (result, (!errors.is_empty()).then_some(ConfigErrors(errors)))
 }
 
 /// The keys that `read` asks for, in its order. `NAME` stands for a name that the file chooses.

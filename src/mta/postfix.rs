@@ -7,6 +7,7 @@
 //! bounces; a message whose mark was lost goes to the relay, never past it.
 
 mod command;
+pub mod edge;
 mod existing;
 mod indexed_table;
 mod instance;
@@ -14,7 +15,11 @@ mod list;
 mod main_cf;
 mod master_cf;
 mod notes;
+pub mod queue;
 pub mod readable;
+pub mod revision;
+pub mod service;
+pub mod survey;
 mod table;
 mod upkeep;
 

@@ -5,17 +5,17 @@ use std::net::IpAddr;
 use super::{Error, Names, Request, path, table};
 
 /// One service: its line and its options.
-struct Service {
-    text: String,
+pub(super) struct Service {
+    pub text: String,
 }
 
 impl Service {
-    fn new(comment: &str, line: &str) -> Self {
+    pub fn new(comment: &str, line: &str) -> Self {
         Self { text: format!("# {comment}\n{line}\n") }
     }
 
     /// Adds `-o name=value`, in braces where the value has white space.
-    fn option(mut self, name: &str, value: &str) -> Self {
+    pub fn option(mut self, name: &str, value: &str) -> Self {
         let option = if value.contains(|character: char| character.is_whitespace() || "{}".contains(character)) {
             format!("  -o {{{name}={value}}}\n")
         } else {
@@ -26,7 +26,7 @@ impl Service {
     }
 
     /// Clears parameters that a site may have set for all services in main.cf.
-    fn without(self, names: &[&str]) -> Self {
+    pub fn without(self, names: &[&str]) -> Self {
         names.iter().fold(self, |service, name| service.option(name, ""))
     }
 }
