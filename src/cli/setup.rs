@@ -1,5 +1,6 @@
 //! `conbool-milter setup`: what each mail server needs. One file a kind of mail server.
 
+mod open_xchange;
 mod postfix;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ pub struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Server {
     Postfix(postfix::Arguments),
+    OpenXchange(open_xchange::Arguments),
 }
 
 /// Sets up what the arguments name.
@@ -23,5 +25,6 @@ enum Server {
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     match &arguments.server {
         Server::Postfix(arguments) => postfix::run(config, arguments),
+        Server::OpenXchange(arguments) => open_xchange::run(config, arguments),
     }
 }
