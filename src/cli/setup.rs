@@ -1,6 +1,7 @@
 //! `conbool-milter setup`: what each mail server needs. One file a kind of mail server.
 
 mod edge;
+mod open_xchange;
 mod postfix;
 
 use std::path::Path;
@@ -16,6 +17,7 @@ pub struct Arguments {
 enum Server {
     Edge(edge::Arguments),
     Postfix(postfix::Arguments),
+    OpenXchange(open_xchange::Arguments),
 }
 
 /// Sets up what the arguments name.
@@ -26,5 +28,6 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     match &arguments.server {
         Server::Edge(arguments) => edge::run(config, arguments),
         Server::Postfix(arguments) => postfix::run(config, arguments),
+        Server::OpenXchange(arguments) => open_xchange::run(config, arguments),
     }
 }

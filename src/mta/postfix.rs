@@ -6,7 +6,7 @@
 //! belong on the relay although their envelope sender is not in the table. Postfix queues, encrypts, retries and
 //! bounces; a message whose mark was lost goes to the relay, never past it.
 
-mod command;
+pub(in crate::mta) mod command;
 pub mod edge;
 mod existing;
 mod indexed_table;

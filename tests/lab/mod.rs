@@ -32,6 +32,7 @@ pub mod certificates;
 pub mod daemon;
 pub mod dns;
 pub mod edge;
+pub mod dovecot;
 pub mod envelope;
 pub mod mail;
 pub mod maillog;
