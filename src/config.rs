@@ -28,7 +28,7 @@ pub use self::error::{ConfigError, ConfigErrors};
 pub use self::files::reason;
 pub use self::ldap::{Ldap, LdapServer, Membership, Plaintext};
 pub use self::lock_down::LockDown;
-pub use self::notation::{entry_name, mx_host, sender};
+pub use self::notation::{entry_name, hosted_domain, mx_host, network, sender};
 pub use self::policy::Policy;
 pub use self::postfix::{DEFAULT_POSTFIX_DIRECTORY, Postfix, TableType};
 pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes};

@@ -1,5 +1,6 @@
 //! `conbool-milter setup`: what each mail server needs. One file a kind of mail server.
 
+mod exchange_online;
 mod postfix;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ pub struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Server {
     Postfix(postfix::Arguments),
+    ExchangeOnline(exchange_online::Arguments),
 }
 
 /// Sets up what the arguments name.
@@ -23,5 +25,6 @@ enum Server {
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     match &arguments.server {
         Server::Postfix(arguments) => postfix::run(config, arguments),
+        Server::ExchangeOnline(arguments) => exchange_online::run(config, arguments),
     }
 }
