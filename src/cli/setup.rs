@@ -2,6 +2,7 @@
 
 mod edge;
 mod open_xchange;
+mod exchange_online;
 mod postfix;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ enum Server {
     Edge(edge::Arguments),
     Postfix(postfix::Arguments),
     OpenXchange(open_xchange::Arguments),
+    ExchangeOnline(exchange_online::Arguments),
 }
 
 /// Sets up what the arguments name.
@@ -29,5 +31,6 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
         Server::Edge(arguments) => edge::run(config, arguments),
         Server::Postfix(arguments) => postfix::run(config, arguments),
         Server::OpenXchange(arguments) => open_xchange::run(config, arguments),
+        Server::ExchangeOnline(arguments) => exchange_online::run(config, arguments),
     }
 }
