@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use super::command::{self, CommandError};
 
 /// Parameters whose value in force matters, set in main.cf or not.
-const IN_FORCE: [&str; 15] = [
+const IN_FORCE: [&str; 16] = [
     "compatibility_level",
     "default_database_type",
     "mail_version",
+    "message_size_limit",
     "milter_protocol",
     "queue_directory",
     "recipient_delimiter",
@@ -118,6 +119,11 @@ impl Existing {
     /// The value in force of one of the parameters asked for, with `$name` expanded; `None` if unknown.
     pub(super) fn in_force(&self, name: &str) -> Option<&str> {
         self.in_force.get(name).or_else(|| self.written.get(name)).map(String::as_str)
+    }
+
+    /// The largest message that the instance takes, in bytes; `None` if there is no limit, or nothing is known.
+    pub fn message_size_limit(&self) -> Option<u64> {
+        self.in_force("message_size_limit")?.parse().ok().filter(|limit| *limit > 0)
     }
 
     /// `queue_directory`.
