@@ -149,6 +149,12 @@ impl Existing {
             })
     }
 
+    /// The settings of an earlier run in main.cf that are of nobody else's services.
+    pub(super) fn our_settings(&self) -> impl Iterator<Item = &str> {
+        let is_ours = |name: &&str| name.starts_with("conbool-") || name.starts_with("conbool_");
+        self.written.keys().map(String::as_str).filter(is_ours)
+    }
+
     /// The value of a parameter as written in main.cf; empty values and parameters that are not set are `None`.
     pub(super) fn written(&self, name: &str) -> Option<&str> {
         self.written.get(name).map(String::as_str).filter(|value| !value.is_empty())
