@@ -76,6 +76,7 @@ pub mod lock_down;
 pub mod milter;
 pub mod mta;
 pub mod policyd;
+pub mod probe;
 pub mod provider;
 pub mod rules;
 pub mod scope;

@@ -1,9 +1,14 @@
 //! `conbool-milter doctor`: examines an installation and says what mends it.
 
+mod config;
 mod context;
 mod examinations;
+pub mod handshake;
+mod mail_server;
 mod progress;
 mod report;
+mod sockets;
+mod telemetry;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -14,6 +14,7 @@ mod instance;
 mod list;
 mod main_cf;
 mod master_cf;
+mod milter_client;
 mod notes;
 pub mod readable;
 mod table;
@@ -28,6 +29,7 @@ use crate::config::{Config, Socket, TableType};
 pub use command::{CommandError, quoted};
 pub use existing::Existing;
 pub use indexed_table::TableError;
+pub use milter_client::MilterClient;
 pub use upkeep::{Done, SETTLING_TIME, Upkeep};
 
 /// What the Postfix configuration is generated from.
