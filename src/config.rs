@@ -1,5 +1,6 @@
 //! The configuration file: TOML in, checked plain values out.
 
+mod doctor;
 mod error;
 mod files;
 mod keys;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::doctor::Doctor;
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::files::reason;
 pub use self::ldap::{Ldap, LdapServer, Membership, Plaintext};
@@ -87,6 +89,8 @@ pub struct Config {
     pub policy: Policy,
     /// Section `[telemetry]`.
     pub telemetry: Telemetry,
+    /// Section `[doctor]`.
+    pub doctor: Doctor,
 }
 
 impl Config {

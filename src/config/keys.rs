@@ -11,7 +11,7 @@ use tracing::Level;
 use super::reader::Reader;
 use super::{
     Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Socket,
-    files, ldap, limits, lock_down, notation, policy, postfix, scope, telemetry,
+    doctor, files, ldap, limits, lock_down, notation, policy, postfix, scope, telemetry,
 };
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
@@ -64,6 +64,7 @@ pub fn read(reader: &mut Reader) -> Config {
         log: log(reader),
         policy,
         telemetry,
+        doctor: doctor::read(reader),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::time::Instant;
 
-use crate::config::{self, Config, ConfigErrors};
+use crate::config::{self, Config, ConfigError, ConfigErrors};
 use crate::finding::{Area, Finding, Status};
 use crate::mta::postfix::quoted;
 use crate::provider::Provider;
@@ -43,7 +43,12 @@ impl Context {
     /// A finding for each mistake in the configuration: whatever is examined, it rests on that.
     pub fn mistakes(&self) -> Vec<Finding> {
         let errors = self.errors.iter().flat_map(|errors| &errors.0);
-        let finding = |error| Finding::new(Area::Config, "configuration", "", Status::Fail, format!("{error}"));
+        let finding = |error: &ConfigError| {
+            let place = error.line.map_or_else(String::new, |line| format!(":{line}"));
+            let key = error.key.as_ref().map_or_else(String::new, |key| format!("{key}: "));
+            let (subject, seen) = (format!("{}{place}", self.file.display()), format!("{key}{}", error.message));
+            Finding::new(Area::Config, "configuration", subject, Status::Fail, seen)
+        };
         errors.map(finding).collect()
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::context::Context;
 use super::{config, mail_server, sockets, telemetry};
 use crate::finding::{Area, Finding};
+use crate::probe;
 
 /// One that runs beside the others.
 pub struct Examination {
@@ -29,6 +30,7 @@ pub const EXAMINATIONS: &[Examination] = &[
         name: "mail-server",
         examine: |context| in_thread(context, mail_server::examine),
     },
+    Examination { area: Area::Dns, name: "dns", examine: |context| Box::pin(dns(context)) },
 ];
 
 /// An examination that blocks.
@@ -37,4 +39,8 @@ fn in_thread(context: Arc<Context>, examine: fn(&Context) -> Vec<Finding>) -> Ex
         // One that panicked is reported by the panic; the others go on.
         tokio::task::spawn_blocking(move || examine(&context)).await.unwrap_or_default()
     })
+}
+
+async fn dns(context: Arc<Context>) -> Vec<Finding> {
+    probe::dns::examine(&context.config, context.provider.as_ref(), context.deadline).await
 }
