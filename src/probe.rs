@@ -7,6 +7,7 @@ pub mod account;
 pub mod dns;
 pub mod milter;
 pub mod policy;
+pub mod relay;
 mod resolver;
 
 /// A text from elsewhere as it is shown: on one line and not longer than `MAX_SHOWN` characters.

@@ -9,7 +9,6 @@ use serde::Deserialize;
 
 use super::lab::Error;
 use super::lab::daemon::{Daemon, program};
-use super::lab::dns::MX;
 use super::lab::process::{run, wait_for};
 use super::lab::site::Site;
 use super::table::Step;
@@ -40,12 +39,30 @@ struct Report {
 /// What is put back after each fault, besides what is started anew.
 const KEPT: [&str; 4] = ["etc", "state", "tls", "conbool-milter.toml"];
 
-/// What the domains publish.
-const TEXTS: [(&str, &str); 4] = [
-    ("customer.test", "v=spf1 ip4:127.0.1.1 -all"),
-    ("second.test", "v=spf1 ip4:127.0.1.1 -all"),
-    ("_dmarc.customer.test", "v=DMARC1; p=reject"),
-    ("_dmarc.second.test", "v=DMARC1; p=reject"),
+/// Mail comes by way of the relay.
+const EXCHANGES: [(&str, &str); 3] =
+    [("customer.test", "relay.conbool.test"), ("second.test", "relay.conbool.test"), ("remote.test", "mx.remote.test")];
+
+const SPF: &str = "v=spf1 ip4:127.0.1.1 include:_spf.conbool.test -all";
+
+/// An RSA key of 2048 bits.
+const DKIM: &str = "v=DKIM1; k=rsa; p=MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEApnkedhXTL+spH1xC/fXd9XvQB0qAq72/y3u22c3CzUwUaDiE7ONjsBlrzhyz0C0/Ep5ukWUA0ysG0iZRGOM1t5CSrqcbmOM9POYEIw8p6l/XFMuo9re0nyY5PCsYTMVtrX2ydVFROlxhS+2erO+JDzeiWDWTWrz+u+gK4movFpqekndz1CMSq6urq6QfuyuTzeIQrINQpDglru8vXgDxs/zJnfBjFDE6/yjASdXW0M0+eFbjd6enGIYSER5fu5IhTtvUKuC0w/ezEscBBpesJHtyw6X0btt9Q5S5orJxz7CP5NUn4VGvQLBRwvVoBOAImZY1gkF0ARg3yWauYPrwuQIDAQAB";
+
+const DMARC: &str = "v=DMARC1; p=reject; rua=mailto:postmaster@customer.test";
+
+/// What the relay and the domains publish.
+const TEXTS: [(&str, &str); 11] = [
+    ("_spf.conbool.test", "v=spf1 ip4:127.0.3.0/24 -all"),
+    ("customer.test", SPF),
+    ("second.test", SPF),
+    ("customer.test", "conbool-verification=1234"),
+    ("second.test", "conbool-verification=1234"),
+    ("mail2026._domainkey.customer.test", DKIM),
+    ("mail2026._domainkey.second.test", DKIM),
+    ("_dmarc.customer.test", DMARC),
+    ("_dmarc.second.test", DMARC),
+    ("customer.test._report._dmarc.second.test", "v=DMARC1"),
+    ("second.test._report._dmarc.customer.test", "v=DMARC1"),
 ];
 
 /// The commands of Postfix for this instance, and where everything is.
@@ -66,7 +83,7 @@ impl Installation {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults");
         let config = fs::read_to_string(folder.join("installation.toml"))?;
         let mut site = Site::configure(name, &config, "", "")?;
-        site.lab.dns.publish(&MX, &TEXTS)?;
+        site.lab.dns.publish(&EXCHANGES, &TEXTS)?;
         let installation = Self { site };
         for kept in KEPT {
             run(Command::new("cp")
@@ -139,7 +156,7 @@ impl Installation {
                 let exchanges: Vec<(&str, &str)> =
                     rest.split(' ').filter_map(|record| record.split_once('=')).collect();
                 let others =
-                    MX.into_iter().filter(|(domain, _)| !exchanges.iter().any(|(changed, _)| changed == domain));
+                    EXCHANGES.into_iter().filter(|(domain, _)| !exchanges.iter().any(|(changed, _)| changed == domain));
                 let all: Vec<_> = others.chain(exchanges.iter().copied()).collect();
                 self.site.lab.dns.publish(&all, &TEXTS)?;
             }
@@ -148,7 +165,7 @@ impl Installation {
                 let (name, texts) = rest.split_once(':').ok_or("txt NAME: TEXT")?;
                 let texts = texts.split("||").map(str::trim).filter(|text| !text.is_empty()).map(|text| (name, text));
                 let all: Vec<_> = TEXTS.into_iter().filter(|(other, _)| *other != name).chain(texts).collect();
-                self.site.lab.dns.publish(&MX, &all)?;
+                self.site.lab.dns.publish(&EXCHANGES, &all)?;
             }
             _ => return Err(format!("no such step: {text}").into()),
         }
@@ -173,7 +190,7 @@ impl Installation {
         }
         self.site.daemon.signal("CONT")?;
         self.shell("chown daemon:postfix queue/conbool/*.sock && chmod 660 queue/conbool/*.sock")?;
-        self.site.lab.dns.publish(&MX, &TEXTS)?;
+        self.site.lab.dns.publish(&EXCHANGES, &TEXTS)?;
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use super::command::{self, CommandError};
 use super::{Listeners, list};
 
 /// Parameters whose value in force matters, set in main.cf or not.
-const IN_FORCE: [&str; 35] = [
+const IN_FORCE: [&str; 37] = [
     "compatibility_level",
     "content_filter",
     "default_database_type",
@@ -15,6 +15,8 @@ const IN_FORCE: [&str; 35] = [
     "default_transport",
     "mail_owner",
     "mail_version",
+    "default_process_limit",
+    "message_size_limit",
     "milter_default_action",
     "milter_header_checks",
     "milter_protocol",
@@ -189,6 +191,11 @@ impl Existing {
             }
         }
         listeners
+    }
+
+    /// The largest message that the instance takes, in bytes; `None` if there is no limit, or nothing is known.
+    pub fn message_size_limit(&self) -> Option<u64> {
+        self.in_force("message_size_limit")?.parse().ok().filter(|limit| *limit > 0)
     }
 
     /// `queue_directory`.
