@@ -7,6 +7,7 @@
 //! bounces; a message whose mark was lost goes to the relay, never past it.
 
 mod command;
+pub mod delivery;
 mod existing;
 mod indexed_table;
 pub mod inspect;

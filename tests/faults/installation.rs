@@ -98,18 +98,24 @@ impl Installation {
         self.site.lab.dir.join(name)
     }
 
-    /// What doctor finds in these areas, or in all.
-    pub fn doctor(&self, areas: &[&str]) -> Result<Vec<Found>, Error> {
+    /// What a host of the lab has taken.
+    pub fn received_by(&self, host: &str) -> Vec<String> {
+        let received = self.site.lab.host(host).received();
+        received.iter().map(|message| String::from_utf8_lossy(&message.message).into_owned()).collect()
+    }
+
+    /// What doctor finds with these arguments.
+    pub fn doctor(&self, arguments: &[&str]) -> Result<Vec<Found>, Error> {
         let mut command = Command::new(program()?);
         command
             .arg("--config")
             .arg(self.path("conbool-milter.toml"))
             .args(["doctor", "--json", "--timeout", "8"])
-            .args(areas);
+            .args(arguments);
         let output = command.output()?;
         let report: Report = serde_json::from_slice(&output.stdout).map_err(|error| {
             let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-            format!("doctor {areas:?}: {error}\n{out}{err}")
+            format!("doctor {arguments:?}: {error}\n{out}{err}")
         })?;
         let any = |status: &str| report.findings.iter().any(|finding| finding.status == status);
         let code = if any("fail") { 1 } else { if any("unknown") { 3 } else { 0 } };

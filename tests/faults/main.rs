@@ -24,8 +24,48 @@ fn main() -> ExitCode {
             let faults = table::read(&folder.join(name).with_extension("faults"))?;
             trials.push(lab::trial(&format!("faults_of_{name}"), move || seeded(name, &faults)));
         }
+        trials.push(lab::trial("a_probe_arrives_by_way_of_the_relay", probe_arrives));
+        trials.push(lab::trial("a_probe_that_does_not_arrive", probe_is_deferred));
         Ok(trials)
     })
+}
+
+fn of_check<'a>(found: &'a [installation::Found], check: &str) -> Result<&'a installation::Found, Error> {
+    let found = found.iter().find(|finding| finding.check == check);
+    found.ok_or_else(|| format!("there is no finding {check}").into())
+}
+
+fn probe_arrives() -> Result<(), Error> {
+    let installation = Installation::new("probe")?;
+    let found = installation.doctor(&["--probe", "carol@remote.test", "sockets"])?;
+    if let Some(difference) = difference(&found, &[]) {
+        return Err(difference.into());
+    }
+    let delivery = of_check(&found, "probe-delivery")?;
+    if !delivery.seen.contains("sent by postfix/conbool-relay/smtp to relay.conbool.test") {
+        return Err(format!("{delivery}").into());
+    }
+    let verdict = of_check(&found, "probe-verdict")?;
+    if !verdict.seen.contains(": relay (") {
+        return Err(format!("{verdict}").into());
+    }
+    let received = installation.received_by("relay.conbool.test");
+    match received.as_slice() {
+        [message] if message.contains("Subject: Probe of conbool-milter") => Ok(()),
+        _ => Err(format!("the relay has {received:?}").into()),
+    }
+}
+
+fn probe_is_deferred() -> Result<(), Error> {
+    let mut installation = Installation::new("probe-deferred")?;
+    let step = "postconf -P conbool-relay/unix/smtp_tls_secure_cert_match=wrong.conbool.test";
+    installation.break_by(&[table::Step::Shell(step.to_owned())])?;
+    let found = installation.doctor(&["--probe", "carol@remote.test", "sockets"])?;
+    let delivery = of_check(&found, "probe-delivery")?;
+    if delivery.status != "fail" || !delivery.seen.contains("deferred by") || !delivery.seen.contains("not verified") {
+        return Err(format!("{delivery}").into());
+    }
+    Ok(())
 }
 
 fn good() -> Result<(), Error> {
