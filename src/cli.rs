@@ -41,6 +41,8 @@ enum Command {
     Check,
     /// Examine the installation: configuration, sockets, mail server, DNS, relay
     Doctor(doctor::Arguments),
+    #[command(hide = true)]
+    Handshake(doctor::handshake::Arguments),
     /// Judge message files and tell why, without sending anything
     Explain(explain::Arguments),
     /// Tell who is in which scope, and accept what was held back
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run => run::run(&arguments.config),
         Command::Check => check::run(&arguments.config),
+        Command::Handshake(handshake) => doctor::handshake::run(&handshake),
         Command::Explain(explain) => explain::run(&arguments.config, &explain),
         Command::Setup(setup) => setup::run(&arguments.config, &setup),
         Command::Status(status) => status::run(&arguments.config, &status),

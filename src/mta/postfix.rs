@@ -7,6 +7,8 @@
 //! bounces; a message whose mark was lost goes to the relay, never past it.
 
 pub(in crate::mta) mod command;
+mod command;
+pub mod delivery;
 pub mod edge;
 mod existing;
 mod indexed_table;
@@ -15,6 +17,7 @@ mod instance;
 mod list;
 mod main_cf;
 mod master_cf;
+mod milter_client;
 mod notes;
 pub mod queue;
 pub mod readable;
@@ -34,6 +37,7 @@ use crate::provider::Provider;
 pub use command::{CommandError, quoted};
 pub use existing::Existing;
 pub use indexed_table::TableError;
+pub use milter_client::MilterClient;
 pub use upkeep::{Done, SETTLING_TIME, Upkeep};
 
 /// What the Postfix configuration is generated from.

@@ -25,6 +25,7 @@ pub struct Dns {
     log: PathBuf,
     process: Option<Process>,
     failure: Option<Failure>,
+    deaf: Option<UdpSocket>,
 }
 
 /// Answers every question with SERVFAIL, until it is dropped.
@@ -66,17 +67,31 @@ impl Dns {
     /// Starts the name server with an address record for each host, and the exchanges of the lab's domains.
     pub fn start<'a>(dir: &Path, hosts: impl Iterator<Item = (&'a str, Ipv4Addr)>) -> Result<Self, String> {
         let hosts = hosts.map(|(name, address)| format!("--host-record={name},{address}")).collect();
-        let mut dns = Self { hosts, log: dir.join("dns.log"), process: None, failure: None };
+        let mut dns = Self { hosts, log: dir.join("dns.log"), process: None, failure: None, deaf: None };
         dns.serve(&MX)?;
         Ok(dns)
     }
 
     /// Serves these exchanges, by domain, in place of what it served before.
     pub fn serve(&mut self, exchanges: &[(&str, &str)]) -> Result<(), String> {
+        self.publish(exchanges, &[])
+    }
+
+    /// Serves these exchanges, by domain, and these TXT records, by name, in place of what it served before.
+    pub fn publish(&mut self, exchanges: &[(&str, &str)], texts: &[(&str, &str)]) -> Result<(), String> {
         // Nothing is forwarded: what is not here does not exist.
         let local = ["--local=/test/", "--local=/in-addr.arpa/", "--local=/ip6.arpa/", "--local=//"];
         let exchanges = exchanges.iter().map(|(domain, exchange)| format!("--mx-host={domain},{exchange},10"));
-        self.run(self.hosts.iter().cloned().chain(exchanges).chain(local.map(String::from)).collect())
+        // A string of a record holds 255 bytes (RFC 1035, 3.3); commas would end it here.
+        let strings = |text: &str| {
+            text.as_bytes()
+                .chunks(255)
+                .map(|part| format!(",\"{}\"", String::from_utf8_lossy(part)))
+                .collect::<String>()
+        };
+        let texts = texts.iter().map(|(name, text)| format!("--txt-record={name}{}", strings(text)));
+        let records = self.hosts.iter().cloned().chain(exchanges).chain(texts);
+        self.run(records.chain(local.map(String::from)).collect())
     }
 
     /// Answers every question with REFUSED.
@@ -91,10 +106,19 @@ impl Dns {
         Ok(())
     }
 
+    /// Takes every question and answers none.
+    pub fn hang(&mut self) -> Result<(), String> {
+        self.stop();
+        let deaf = UdpSocket::bind((NAME_SERVER, 53)).map_err(|error| format!("a deaf name server: {error}"))?;
+        self.deaf = Some(deaf);
+        Ok(())
+    }
+
     /// Answers nothing any more.
     pub fn stop(&mut self) {
         self.process = None;
         self.failure = None;
+        self.deaf = None;
     }
 
     fn run(&mut self, arguments: Vec<String>) -> Result<(), String> {
