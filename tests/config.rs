@@ -12,8 +12,8 @@ use std::time::Duration;
 use conbool_milter::address::Share;
 use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
-    self, Config, Direct, HoldBack, Ldap, LdapServer, LockDown, Log, LogFormat, Loops, Membership, Milter, Plaintext,
-    Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType, Telemetry,
+    self, Config, Direct, HoldBack, Ldap, LdapServer, LockDown, Log, LogFormat, Loops, Mailbox, Membership, Milter,
+    Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType, Telemetry,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
@@ -123,6 +123,7 @@ fn five_lines_are_enough() {
         direct: Direct { next_hop: None },
         loops: Loops { max_passes: 4, max_host_passes: 15, action: LoopAction::Quarantine },
         postfix: Postfix { config_directory: "/etc/postfix".into(), table_type: None },
+        mailbox: Mailbox { spam_folder: "Spam".into() },
         ldap: None,
         limits: Limits::default(),
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
@@ -203,6 +204,7 @@ fn everything_can_be_set() {
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
         loops: Loops { max_passes: 9, max_host_passes: 20, action: LoopAction::Reject },
         postfix: Postfix { config_directory: file("postfix"), table_type: Some(TableType::Lmdb) },
+        mailbox: Mailbox { spam_folder: "Junk/Müll".into() },
         ldap: Some(Ldap {
             servers: vec![
                 LdapServer { host: "ldap.customer.test".into(), port: 636, ldaps: true },

@@ -6,15 +6,21 @@
 //! belong on the relay although their envelope sender is not in the table. Postfix queues, encrypts, retries and
 //! bounces; a message whose mark was lost goes to the relay, never past it.
 
-mod command;
+pub(in crate::mta) mod command;
+pub mod edge;
 mod existing;
 mod indexed_table;
+pub mod inspect;
 mod instance;
 mod list;
 mod main_cf;
 mod master_cf;
 mod notes;
+pub mod queue;
 pub mod readable;
+pub mod revision;
+pub mod service;
+pub mod survey;
 mod table;
 mod upkeep;
 
@@ -24,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Socket, TableType};
 
-pub use command::CommandError;
+pub use command::{CommandError, quoted};
 pub use existing::Existing;
 pub use indexed_table::TableError;
 pub use upkeep::{Done, SETTLING_TIME, Upkeep};
@@ -140,9 +146,9 @@ pub fn generate(request: &Request<'_>) -> Result<Fragments, Error> {
     let by_daemon = || indexed_table::indexed(names.table_type, &indexed_table::path(&config.state_directory));
     let notes = notes::notes(request, &names);
     let main_cf = main_cf::generate(request, &names, &notes)?;
-    let replaced_settings = list::setting_names(&main_cf).filter(|name| request.existing.is_written(name));
+    let settings = list::settings(&main_cf).into_iter().map(|(name, _)| name);
     Ok(Fragments {
-        replaced_settings: replaced_settings.map(str::to_owned).collect(),
+        replaced_settings: settings.filter(|name| request.existing.is_written(name)).collect(),
         replaced_services: request.existing.our_services(),
         master_cf: master_cf::generate(request, &names)?,
         main_cf,
