@@ -12,8 +12,8 @@ use std::time::Duration;
 use conbool_milter::address::Share;
 use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
-    self, Config, Direct, HoldBack, Ldap, LdapServer, LockDown, Log, LogFormat, Loops, Mailbox, Membership, Milter,
-    Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType, Telemetry,
+    self, Config, Direct, Doctor, HoldBack, Ldap, LdapServer, LockDown, Log, LogFormat, Loops, Mailbox, Membership,
+    Milter, Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType, Telemetry,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
@@ -131,6 +131,7 @@ fn five_lines_are_enough() {
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
         policy: Policy { sockets: vec![], max_connections: 2000, idle_timeout: Duration::from_secs(1200) },
         telemetry: Telemetry { sockets: vec![], socket_mode: 0o660, socket_group: None },
+        doctor: Doctor::default(),
     };
     assert_eq!(config, expected);
 }
@@ -239,6 +240,12 @@ fn everything_can_be_set() {
             ],
             socket_mode: 0o600,
             socket_group: Some("root".into()),
+        },
+        doctor: Doctor {
+            spf_include: vec!["_spf.relay.test".into()],
+            direct_addresses: ["203.0.113.7/32", "2001:db8:2::/64"].map(|n| n.parse().unwrap()).into(),
+            dkim_selectors: vec!["mail2026".into(), "20261101".into()],
+            ownership_txt: vec!["relay-verification=abc 123".into()],
         },
     };
     assert_eq!(config, expected);

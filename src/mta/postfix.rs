@@ -7,7 +7,6 @@
 //! bounces; a message whose mark was lost goes to the relay, never past it.
 
 pub(in crate::mta) mod command;
-mod command;
 pub mod delivery;
 pub mod edge;
 mod existing;

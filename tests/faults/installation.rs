@@ -74,6 +74,12 @@ postmap() { command postmap -c "$LAB/etc" "$@"; }
 postfix() { command postfix -c "$LAB/etc" "$@"; }
 "#;
 
+/// As the lab's name service takes them.
+fn records(exchanges: &[(&str, &str)], texts: &[(&str, &str)]) -> Vec<String> {
+    let exchanges = exchanges.iter().map(|(domain, exchange)| format!("{domain} MX 10 {exchange}"));
+    exchanges.chain(texts.iter().map(|(name, text)| format!("{name} TXT {text}"))).collect()
+}
+
 pub struct Installation {
     site: Site,
 }
@@ -83,7 +89,7 @@ impl Installation {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults");
         let config = fs::read_to_string(folder.join("installation.toml"))?;
         let mut site = Site::configure(name, &config, "", "")?;
-        site.lab.dns.publish(&EXCHANGES, &TEXTS)?;
+        site.lab.dns.publish(&records(&EXCHANGES, &TEXTS))?;
         let installation = Self { site };
         for kept in KEPT {
             run(Command::new("cp")
@@ -164,14 +170,14 @@ impl Installation {
                 let others =
                     EXCHANGES.into_iter().filter(|(domain, _)| !exchanges.iter().any(|(changed, _)| changed == domain));
                 let all: Vec<_> = others.chain(exchanges.iter().copied()).collect();
-                self.site.lab.dns.publish(&all, &TEXTS)?;
+                self.site.lab.dns.publish(&records(&all, &TEXTS))?;
             }
             // `txt NAME: TEXT || TEXT` in the place of what the name has; nothing for nothing.
             ("txt", rest) => {
                 let (name, texts) = rest.split_once(':').ok_or("txt NAME: TEXT")?;
                 let texts = texts.split("||").map(str::trim).filter(|text| !text.is_empty()).map(|text| (name, text));
                 let all: Vec<_> = TEXTS.into_iter().filter(|(other, _)| *other != name).chain(texts).collect();
-                self.site.lab.dns.publish(&EXCHANGES, &all)?;
+                self.site.lab.dns.publish(&records(&EXCHANGES, &all))?;
             }
             _ => return Err(format!("no such step: {text}").into()),
         }

@@ -29,7 +29,7 @@ pub fn examine(context: &Context) -> Vec<Finding> {
     findings.extend(state_directory(config));
     findings.extend(scopes(context));
     findings.extend(modes(config));
-    findings.extend(lock_down(config));
+    findings.extend(lock_down(context));
     findings
 }
 
@@ -45,7 +45,7 @@ fn policy(context: &Context) -> Vec<Finding> {
     match site::load_policy(&context.config) {
         Ok(_) => vec![finding("policy", context.config.provider.clone(), Status::Pass, "provider and scripts compile")],
         Err(errors) => {
-            let fail = |error| finding("policy", "", Status::Fail, cli::mistake(&context.file, error));
+            let fail = |error: &site::SiteError| finding("policy", "", Status::Fail, error.told_of(&context.file));
             errors.iter().map(fail).collect()
         }
     }
@@ -196,10 +196,12 @@ fn modes(config: &Config) -> Vec<Finding> {
 }
 
 /// Whether hosted domains take mail from the relay only.
-fn lock_down(config: &Config) -> Vec<Finding> {
+fn lock_down(context: &Context) -> Vec<Finding> {
+    let config = &context.config;
     const CHECK: &str = "lock-down";
     let one = |status, seen: &str| vec![finding(CHECK, "", status, seen)];
-    match config.lock_down.mode {
+    let of_provider = context.provider.as_ref().map(|provider| provider.lock_down);
+    match config.lock_down.mode.or(of_provider).unwrap_or_default() {
         lock_down::Mode::Off => one(Status::Pass, "off: strangers may deliver past the relay"),
         lock_down::Mode::Enforce => one(Status::Pass, "enforced"),
         lock_down::Mode::Monitor => {

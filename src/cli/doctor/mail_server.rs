@@ -18,7 +18,7 @@ pub fn examine(context: &Context) -> Vec<Finding> {
     let sets = loaded.filter(|loaded| loaded.unknown().is_empty()).map(|loaded| loaded.sets());
     inspect::examine(&Examined {
         config,
-        provider_relay_host: &provider.relay.host,
+        provider,
         senders: sets.as_ref().map(|sets| &*sets.default),
         setup_command: &context.command("setup --apply"),
     })
