@@ -1,14 +1,18 @@
 //! The configuration file: TOML in, checked plain values out.
 
+mod doctor;
+mod edge;
 mod error;
 mod files;
 mod keys;
 mod ldap;
 mod limits;
 mod lock_down;
+mod mailbox;
 mod notation;
 mod policy;
 mod postfix;
+mod provider_settings;
 mod reader;
 mod scope;
 mod suggest;
@@ -16,6 +20,7 @@ mod syntax;
 mod telemetry;
 mod text;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -24,14 +29,18 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::doctor::Doctor;
+pub use self::edge::{Authentication, Edge, InnerTls, ONLY_INSTANCE, VerifyRecipients};
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::files::reason;
 pub use self::ldap::{Ldap, LdapServer, Membership, Plaintext};
 pub use self::lock_down::LockDown;
-pub use self::notation::{entry_name, hosted_domain, mx_host, network, sender};
+pub use self::mailbox::{DEFAULT_SPAM_FOLDER, Mailbox};
+pub use self::notation::{entry_name, hosted_domain, mx_host, network, sender, socket};
 pub use self::policy::Policy;
 pub use self::postfix::{DEFAULT_POSTFIX_DIRECTORY, Postfix, TableType};
-pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes};
+pub use self::provider_settings::{name as setting_name, value as setting_value};
+pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes, name as scope_name};
 pub use self::telemetry::Telemetry;
 use crate::case::Limits;
 use crate::judge::{LoopAction, Modes};
@@ -53,7 +62,7 @@ pub struct Config {
     pub provider: String,
     /// `domains`: the hosted domains, lower case, in A-label form (RFC 5890); not empty.
     pub domains: Vec<String>,
-    /// `internal_networks`: clients whose mail is the site's own. This host is always internal.
+    /// `internal_networks`, and `edge.networks`: clients whose mail is the site's own. This host is always internal.
     pub internal_networks: Vec<IpNet>,
     /// `mode`, `routing.mode`, `spam.mode`: what is carried out, and what is only watched; all of it by default.
     pub modes: Modes,
@@ -69,6 +78,8 @@ pub struct Config {
     pub lock_down: LockDown,
     /// Section `[kind]`.
     pub kind: kind::Settings,
+    /// Section `[provider_settings]`: the settings that the provider asks for, by name.
+    pub provider_settings: BTreeMap<String, String>,
     /// Section `[rules]`.
     pub rules: Rules,
     /// Section `[direct]`.
@@ -77,6 +88,10 @@ pub struct Config {
     pub loops: Loops,
     /// Section `[postfix]`.
     pub postfix: Postfix,
+    /// Section `[mailbox]`.
+    pub mailbox: Mailbox,
+    /// Section `[edge]`; `None` without one.
+    pub edge: Option<Edge>,
     /// Section `[ldap]`; `None` without one.
     pub ldap: Option<Ldap>,
     /// Section `[limits]`.
@@ -87,6 +102,8 @@ pub struct Config {
     pub policy: Policy,
     /// Section `[telemetry]`.
     pub telemetry: Telemetry,
+    /// Section `[doctor]`.
+    pub doctor: Doctor,
 }
 
 impl Config {
@@ -118,6 +135,14 @@ impl Config {
     /// All mistakes in the file; or one, without a line, if the file cannot be read.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         Self::parse(&text_of(path)?, path)
+    }
+
+    /// Reads the configuration file as far as it is right, and tells what is wrong with the rest, which has its defaults.
+    ///
+    /// # Errors
+    /// If nothing of it can be read.
+    pub fn load_flawed(path: &Path) -> Result<(Self, Vec<ConfigError>), ConfigErrors> {
+        Ok(reader::read_flawed(path, &text_of(path)?, keys::read))
     }
 
     /// Checks the configuration in `text`. `file` is named in errors, and its folder is where relative paths start.
@@ -158,6 +183,17 @@ fn text_of(path: &Path) -> Result<String, ConfigErrors> {
     })
 }
 
+/// What a file says, whatever is wrong in it, for whoever must look at more than the file: each value that is missing or
+/// wrong is the default, or empty where there is none. The mistakes come with it, as [`Config::load`] tells them.
+pub fn salvage(path: &Path) -> (Config, Option<ConfigErrors>) {
+    let (text, unreadable) = match text_of(path) {
+        Ok(text) => (text, None),
+        Err(errors) => (String::new(), Some(errors)),
+    };
+    let (config, mistakes) = reader::read_flawed(path, &text, keys::read);
+    (config, unreadable.or_else(|| (!mistakes.is_empty()).then_some(ConfigErrors(mistakes))))
+}
+
 /// Every key that a configuration can hold, with its section (`relay.port`).
 pub fn keys() -> &'static [String] {
     static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| reader::keys_of(keys::read));
@@ -172,7 +208,7 @@ pub fn line_of(text: &str, key: &str) -> Option<usize> {
 /// The provider's relay, as a peer that hands mail in and as the next hop that takes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Relay {
-    /// `relay_networks`: addresses the relay connects from; not empty.
+    /// `relay_networks`: addresses the relay connects from; empty where the provider hands no mail in.
     pub networks: Vec<IpNet>,
     /// `relay.certificates`: names of which the relay's client certificate must carry one; empty: not asked for.
     pub certificates: Vec<String>,

@@ -29,7 +29,7 @@
 //! |---|---|
 //! | `main.rs`, [`cli`] | arguments; one file a subcommand. `cli::explain` is the offline door |
 //! | [`server`] | composition root: sockets, accepting, worker threads, drain; the telemetry door's own thread |
-//! | [`milter`], [`policyd`], [`mta`], [`site`] | the milter door; the door for Postfix's policy delegation; what each mail server needs to be told; loading a site |
+//! | [`milter`], [`policyd`], [`mta`], [`probe`], [`site`] | the milter door; the door for Postfix's policy delegation; what each mail server needs to be told; what `doctor` looks at outside this host; loading a site |
 //! | [`sources`] | where the addresses of the scopes come from: list files, groups, snapshots |
 //! | [`dns`], [`directory`], [`telemetry`], [`provider`] | the watch over MX hosts; who is in a group (LDAP); logs, metrics and status, one vocabulary; a provider is a folder |
 //! | [`config`] | TOML in, checked plain values out, every mistake at once |
@@ -76,6 +76,7 @@ pub mod lock_down;
 pub mod milter;
 pub mod mta;
 pub mod policyd;
+pub mod probe;
 pub mod provider;
 pub mod rules;
 pub mod scope;

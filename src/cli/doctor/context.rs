@@ -1,0 +1,45 @@
+//! What all examinations start from.
+
+use std::path::{Path, PathBuf};
+
+use tokio::time::Instant;
+
+use crate::config::{self, Config, ConfigError, ConfigErrors};
+use crate::finding::{Area, Finding, Status};
+use crate::provider::Provider;
+
+/// What is known before anything is examined.
+#[derive(Debug)]
+pub struct Context {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// What it says, as far as that can be told: what is missing or wrong in it is the default or empty.
+    pub config: Config,
+    /// What is wrong in it.
+    pub errors: Option<ConfigErrors>,
+    /// The provider; `None` if it cannot be loaded.
+    pub provider: Option<Provider>,
+    /// When the examinations must have ended.
+    pub deadline: Instant,
+}
+
+impl Context {
+    /// Reads the configuration and the provider.
+    pub fn load(file: &Path, deadline: Instant) -> Self {
+        let (config, errors) = config::salvage(file);
+        let provider = Provider::load(&config.provider).ok();
+        Self { file: file.to_owned(), config, errors, provider, deadline }
+    }
+
+    /// A finding for each mistake in the configuration: whatever is examined, it rests on that.
+    pub fn mistakes(&self) -> Vec<Finding> {
+        let errors = self.errors.iter().flat_map(|errors| &errors.0);
+        let finding = |error: &ConfigError| {
+            let place = error.line.map_or_else(String::new, |line| format!(":{line}"));
+            let key = error.key.as_ref().map_or_else(String::new, |key| format!("{key}: "));
+            let (subject, seen) = (format!("{}{place}", self.file.display()), format!("{key}{}", error.message));
+            Finding::new(Area::Config, "configuration", subject, Status::Fail, seen)
+        };
+        errors.map(finding).collect()
+    }
+}
