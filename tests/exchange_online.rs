@@ -34,7 +34,8 @@ fn request(guide: Guide) -> Request {
 /// What there are snapshots of.
 fn cases() -> Vec<(&'static str, Request)> {
     let two_domains = vec!["example.com".to_owned(), "example.org".to_owned()];
-    let names = [("avg-group", "Größe ’s $(Get-Date) `n"), ("avg-address", "relay@example.com"), ("connector", "O'Brien")];
+    let names =
+        [("avg-group", "Größe ’s $(Get-Date) `n"), ("avg-address", "relay@example.com"), ("connector", "O'Brien")];
     vec![
         ("conbool", request(Guide::Conbool)),
         ("conbool-guide-only", Request { guide_only: true, ..request(Guide::Conbool) }),
@@ -49,7 +50,11 @@ fn cases() -> Vec<(&'static str, Request)> {
         ),
         (
             "conbool-group",
-            Request { scope: Scope::Group("relay-users@example.com".into()), networks: vec![], ..request(Guide::Conbool) },
+            Request {
+                scope: Scope::Group("relay-users@example.com".into()),
+                networks: vec![],
+                ..request(Guide::Conbool)
+            },
         ),
         ("secumailer", request(Guide::SecuMailer)),
         ("secumailer-guide-only", Request { nta: true, guide_only: true, ..request(Guide::SecuMailer) }),
@@ -83,10 +88,19 @@ fn parse(source: &str) -> Tree {
     parser.parse(source, None).unwrap()
 }
 
+fn children(node: Node<'_>) -> Vec<Node<'_>> {
+    let mut cursor = node.walk();
+    node.children(&mut cursor).collect()
+}
+
+fn named_children(node: Node<'_>) -> Vec<Node<'_>> {
+    children(node).into_iter().filter(Node::is_named).collect()
+}
+
 fn nodes<'tree>(node: Node<'tree>, found: &mut Vec<Node<'tree>>) {
     found.push(node);
-    for index in 0..node.child_count() {
-        nodes(node.child(index as u32).unwrap(), found);
+    for child in children(node) {
+        nodes(child, found);
     }
 }
 
@@ -179,11 +193,10 @@ fn value(node: Node, source: &str) -> Value {
         "string_literal" => Value::Text(unquoted(text(node, source))),
         "hash_literal_expression" => {
             let mut entries = Vec::new();
-            let body = (0..node.named_child_count()).map(|index| node.named_child(index as u32).unwrap());
-            for entry in body.flat_map(|body| (0..body.named_child_count()).map(move |index| body.named_child(index as u32).unwrap())) {
+            for entry in named_children(node).into_iter().flat_map(named_children) {
                 assert_eq!(entry.kind(), "hash_entry");
-                let key = text(entry.named_child(0).unwrap(), source).to_owned();
-                entries.push((key, value(entry.named_child(1).unwrap(), source)));
+                let parts = named_children(entry);
+                entries.push((text(parts[0], source).to_owned(), value(parts[1], source)));
             }
             let count = entries.len();
             let table: BTreeMap<_, _> = entries.into_iter().collect();
@@ -191,12 +204,14 @@ fn value(node: Node, source: &str) -> Value {
             Value::Table(table)
         }
         "array_expression" => Value::Texts(strings(node, source)),
+        // -1; [ordered]@{} is one too.
+        "expression_with_unary_operator" if !text(node, source).starts_with('[') => {
+            Value::Plain(text(node, source).to_owned())
+        }
         "variable" | "integer_literal" => Value::Plain(text(node, source).to_owned()),
-        "expression_with_unary_operator" => Value::Plain(text(node, source).to_owned()),
-        // [ordered]@{}
-        "cast_expression" => value(node.named_child(node.named_child_count() as u32 - 1).unwrap(), source),
-        kind => match node.named_child_count() {
-            1 => value(node.named_child(0).unwrap(), source),
+        "cast_expression" => value(*named_children(node).last().unwrap(), source),
+        kind => match named_children(node).as_slice() {
+            [only] => value(*only, source),
             _ => panic!("{kind}: {}", text(node, source)),
         },
     }
@@ -212,9 +227,9 @@ fn strings(node: Node, source: &str) -> Vec<String> {
 /// The right side of an assignment to a variable.
 fn assigned<'tree>(tree: &'tree Tree, source: &str, variable: &str) -> Node<'tree> {
     let assignments = all(tree).into_iter().filter(|node| node.kind() == "assignment_expression");
-    let mut of_variable = assignments.filter(|node| text(node.named_child(0).unwrap(), source) == variable);
-    let assignment = of_variable.next().unwrap_or_else(|| panic!("{variable} is not set"));
-    assignment.named_child(assignment.named_child_count() as u32 - 1).unwrap()
+    let mut of_variable = assignments.map(named_children).filter(|parts| text(parts[0], source) == variable);
+    let parts = of_variable.next().unwrap_or_else(|| panic!("{variable} is not set"));
+    *parts.last().unwrap()
 }
 
 struct Wanted {
@@ -252,119 +267,154 @@ type Fields = [(&'static str, &'static [(&'static str, &'static str)])];
 
 const CONBOOL: &Fields = &[
     // Step A: connection to a partner organization, but type OnPremises.
-    ("OutboundConnector Conbool Outbound Connector", &[
-        ("ConnectorType", "'OnPremises'"),
-        ("SmartHosts", "@('mail.conbool.com')"),
-        ("TlsSettings", "'DomainValidation'"),
-        ("TlsDomain", "'mail.conbool.com'"),
-        ("UseMXRecord", "$false"),
-        ("IsTransportRuleScoped", "$true"),
-        ("Enabled", "$true"),
-    ]),
+    (
+        "OutboundConnector Conbool Outbound Connector",
+        &[
+            ("ConnectorType", "'OnPremises'"),
+            ("SmartHosts", "@('mail.conbool.com')"),
+            ("TlsSettings", "'DomainValidation'"),
+            ("TlsDomain", "'mail.conbool.com'"),
+            ("UseMXRecord", "$false"),
+            ("IsTransportRuleScoped", "$true"),
+            ("Enabled", "$true"),
+        ],
+    ),
     // Step B.
-    ("InboundConnector Conbool Inbound Connector", &[
-        ("ConnectorType", "'OnPremises'"),
-        ("SenderDomains", "@('*')"),
-        ("RequireTls", "$true"),
-        ("TlsSenderCertificateName", "'mail.conbool.com'"),
-        ("RestrictDomainsToCertificate", "$true"),
-        ("Enabled", "$true"),
-    ]),
+    (
+        "InboundConnector Conbool Inbound Connector",
+        &[
+            ("ConnectorType", "'OnPremises'"),
+            ("SenderDomains", "@('*')"),
+            ("RequireTls", "$true"),
+            ("TlsSenderCertificateName", "'mail.conbool.com'"),
+            ("RestrictDomainsToCertificate", "$true"),
+            ("Enabled", "$true"),
+        ],
+    ),
     // Step C.
-    ("TransportRule Conbool Exchange transport rule", &[
-        ("SenderAddressLocation", "'HeaderOrEnvelope'"),
-        ("FromScope", "'InOrganization'"),
-        ("RouteMessageOutboundConnector", "'Conbool Outbound Connector'"),
-        ("ExceptIfHeaderMatchesMessageHeader", "'X-Conbool-example-com'"),
-        ("ExceptIfHeaderMatchesPatterns", "@('true')"),
-        ("ExceptIfMessageTypeMatches", "'Calendaring'"),
-        ("ExceptIfHeaderContainsMessageHeader", "'Return-Path'"),
-        ("ExceptIfHeaderContainsWords", "@('<>')"),
-        ("ExceptIfFromAddressMatchesPatterns", "@('<>')"),
-        ("Mode", "'Enforce'"),
-    ]),
+    (
+        "TransportRule Conbool Exchange transport rule",
+        &[
+            ("SenderAddressLocation", "'HeaderOrEnvelope'"),
+            ("FromScope", "'InOrganization'"),
+            ("RouteMessageOutboundConnector", "'Conbool Outbound Connector'"),
+            ("ExceptIfHeaderMatchesMessageHeader", "'X-Conbool-example-com'"),
+            ("ExceptIfHeaderMatchesPatterns", "@('true')"),
+            ("ExceptIfMessageTypeMatches", "'Calendaring'"),
+            ("ExceptIfHeaderContainsMessageHeader", "'Return-Path'"),
+            ("ExceptIfHeaderContainsWords", "@('<>')"),
+            ("ExceptIfFromAddressMatchesPatterns", "@('<>')"),
+            ("Mode", "'Enforce'"),
+        ],
+    ),
     // Step D.
-    ("TransportRule Conbool Spam classification rule", &[
-        ("HeaderMatchesMessageHeader", "'X-Conbool-Flag'"),
-        ("HeaderMatchesPatterns", "@('YES')"),
-        ("SetSCL", "7"),
-        ("Mode", "'Enforce'"),
-    ]),
+    (
+        "TransportRule Conbool Spam classification rule",
+        &[
+            ("HeaderMatchesMessageHeader", "'X-Conbool-Flag'"),
+            ("HeaderMatchesPatterns", "@('YES')"),
+            ("SetSCL", "7"),
+            ("Mode", "'Enforce'"),
+        ],
+    ),
     // Step E.
-    ("TransportRule Conbool Quarantine Release Bypass", &[
-        ("HeaderMatchesMessageHeader", "'X-Conbool-Released'"),
-        ("HeaderMatchesPatterns", "@('yes')"),
-        ("FromScope", "'NotInOrganization'"),
-        ("SentToScope", "'InOrganization'"),
-        ("SetSCL", "-1"),
-        ("StopRuleProcessing", "$true"),
-        ("Mode", "'Enforce'"),
-    ]),
+    (
+        "TransportRule Conbool Quarantine Release Bypass",
+        &[
+            ("HeaderMatchesMessageHeader", "'X-Conbool-Released'"),
+            ("HeaderMatchesPatterns", "@('yes')"),
+            ("FromScope", "'NotInOrganization'"),
+            ("SentToScope", "'InOrganization'"),
+            ("SetSCL", "-1"),
+            ("StopRuleProcessing", "$true"),
+            ("Mode", "'Enforce'"),
+        ],
+    ),
 ];
 
 const SECUMAILER: &Fields = &[
-    ("OutboundConnector SecuMailer", &[
-        ("ConnectorType", "'Partner'"),
-        ("IsTransportRuleScoped", "$true"),
-        ("UseMXRecord", "$false"),
-        ("SmartHosts", "@('mail-relay.secumail.cloud')"),
-        ("TlsSettings", "'DomainValidation'"),
-        ("TlsDomain", "'mail-relay.secumail.cloud'"),
-        ("Enabled", "$true"),
-    ]),
-    ("DistributionGroup SecuMailer AVG", &[
-        ("Alias", "'secumailer_avg'"),
-        ("PrimarySmtpAddress", "'secumailer_avg@example.com'"),
-    ]),
-    ("DistributionGroup SecuMailer NTA Group", &[
-        ("Alias", "'SecuMailer_NTA'"),
-        ("PrimarySmtpAddress", "'secumailer_nta@example.com'"),
-    ]),
-    ("TransportRule Out Of Office Exception SecuMailer", &[
-        ("MessageTypeMatches", "'OOF'"),
-        ("SetHeaderName", "'X-SecuMailer-OOO'"),
-        ("SetHeaderValue", "'true'"),
-        ("ExceptIfSentToScope", "'InOrganization'"),
-        ("StopRuleProcessing", "$true"),
-    ]),
-    ("TransportRule SecuMailer NTA7516 Rule - 1", &[
-        ("FromMemberOf", "@('secumailer_nta@example.com')"),
-        ("SetHeaderName", "'X-SecuMailer-NTA7516'"),
-        ("SetHeaderValue", "'true'"),
-    ]),
-    ("TransportRule SecuMailer NTA7516 Rule - 2", &[
-        ("FromMemberOf", "@('secumailer_nta@example.com')"),
-        ("SetHeaderName", "'X-Secumail-Id'"),
-        ("SetHeaderValue", "'customer-4711'"),
-        ("RouteMessageOutboundConnector", "'SecuMailer'"),
-        ("ExceptIfSentToScope", "'InOrganization'"),
-    ]),
-    ("TransportRule Redirect to SecuMailer AVG", &[
-        ("FromMemberOf", "@('secumailer_avg@example.com')"),
-        ("SetHeaderName", "'X-Secumail-Id'"),
-        ("SetHeaderValue", "'customer-4711'"),
-        ("RouteMessageOutboundConnector", "'SecuMailer'"),
-        ("ExceptIfSentToScope", "'InOrganization'"),
-    ]),
+    (
+        "OutboundConnector SecuMailer",
+        &[
+            ("ConnectorType", "'Partner'"),
+            ("IsTransportRuleScoped", "$true"),
+            ("UseMXRecord", "$false"),
+            ("SmartHosts", "@('mail-relay.secumail.cloud')"),
+            ("TlsSettings", "'DomainValidation'"),
+            ("TlsDomain", "'mail-relay.secumail.cloud'"),
+            ("Enabled", "$true"),
+        ],
+    ),
+    (
+        "DistributionGroup SecuMailer AVG",
+        &[("Alias", "'secumailer_avg'"), ("PrimarySmtpAddress", "'secumailer_avg@example.com'")],
+    ),
+    (
+        "DistributionGroup SecuMailer NTA Group",
+        &[("Alias", "'SecuMailer_NTA'"), ("PrimarySmtpAddress", "'secumailer_nta@example.com'")],
+    ),
+    (
+        "TransportRule Out Of Office Exception SecuMailer",
+        &[
+            ("MessageTypeMatches", "'OOF'"),
+            ("SetHeaderName", "'X-SecuMailer-OOO'"),
+            ("SetHeaderValue", "'true'"),
+            ("ExceptIfSentToScope", "'InOrganization'"),
+            ("StopRuleProcessing", "$true"),
+        ],
+    ),
+    (
+        "TransportRule SecuMailer NTA7516 Rule - 1",
+        &[
+            ("FromMemberOf", "@('secumailer_nta@example.com')"),
+            ("SetHeaderName", "'X-SecuMailer-NTA7516'"),
+            ("SetHeaderValue", "'true'"),
+        ],
+    ),
+    (
+        "TransportRule SecuMailer NTA7516 Rule - 2",
+        &[
+            ("FromMemberOf", "@('secumailer_nta@example.com')"),
+            ("SetHeaderName", "'X-Secumail-Id'"),
+            ("SetHeaderValue", "'customer-4711'"),
+            ("RouteMessageOutboundConnector", "'SecuMailer'"),
+            ("ExceptIfSentToScope", "'InOrganization'"),
+        ],
+    ),
+    (
+        "TransportRule Redirect to SecuMailer AVG",
+        &[
+            ("FromMemberOf", "@('secumailer_avg@example.com')"),
+            ("SetHeaderName", "'X-Secumail-Id'"),
+            ("SetHeaderValue", "'customer-4711'"),
+            ("RouteMessageOutboundConnector", "'SecuMailer'"),
+            ("ExceptIfSentToScope", "'InOrganization'"),
+        ],
+    ),
     // Rich text: never.
     ("RemoteDomain Default", &[("TNEFEnabled", "$false")]),
 ];
 
-const MAILPROTECTOR: &Fields = &[("InboundConnector Inbound from Mailprotector Only", &[
-    ("ConnectorType", "'Partner'"),
-    ("SenderDomains", "@('*')"),
-    ("RequireTls", "$true"),
-    ("RestrictDomainsToCertificate", "$false"),
-    ("RestrictDomainsToIPAddresses", "$true"),
-    ("SenderIPAddresses", "@('192.0.2.0/24', '198.51.100.7')"),
-])];
+const MAILPROTECTOR: &Fields = &[(
+    "InboundConnector Inbound from Mailprotector Only",
+    &[
+        ("ConnectorType", "'Partner'"),
+        ("SenderDomains", "@('*')"),
+        ("RequireTls", "$true"),
+        ("RestrictDomainsToCertificate", "$false"),
+        ("RestrictDomainsToIPAddresses", "$true"),
+        ("SenderIPAddresses", "@('192.0.2.0/24', '198.51.100.7')"),
+    ],
+)];
 
 /// Every field of the guide and nothing else: objects in the guide's order, parameters by name.
 #[track_caller]
 fn assert_fields(request: &Request, guide: &Fields) {
     let source = set_up(request);
-    let tables: Vec<(String, BTreeMap<String, Value>)> =
-        wanted(&source).into_iter().map(|object| (format!("{} {}", object.kind, object.name), object.settings)).collect();
+    let tables: Vec<(String, BTreeMap<String, Value>)> = wanted(&source)
+        .into_iter()
+        .map(|object| (format!("{} {}", object.kind, object.name), object.settings))
+        .collect();
     let names: Vec<&str> = tables.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, guide.iter().map(|(name, _)| *name).collect::<Vec<_>>());
     for ((name, settings), (_, fields)) in tables.iter().zip(guide) {
@@ -400,7 +450,9 @@ fn every_field_of_the_mailprotector_guide() {
 /// Without `guide_only` too, the guide's objects keep their parameters; these may come on top.
 #[test]
 fn what_is_safer_adds_to_the_guide_and_changes_nothing_of_it() {
-    for (request, guide) in [(request(Guide::Conbool), CONBOOL), (Request { nta: true, ..request(Guide::SecuMailer) }, SECUMAILER)] {
+    for (request, guide) in
+        [(request(Guide::Conbool), CONBOOL), (Request { nta: true, ..request(Guide::SecuMailer) }, SECUMAILER)]
+    {
         let objects = wanted(&set_up(&request));
         for (name, fields) in guide {
             let object = objects.iter().find(|object| format!("{} {}", object.kind, object.name) == *name).unwrap();
@@ -439,7 +491,9 @@ fn markers_of_others_are_removed_before_any_rule_believes_them() {
         assert_eq!(object.settings["ExceptIfSenderIpRanges"], literal("@('192.0.2.0/24', '198.51.100.7')"));
         assert_eq!(object.settings["RemoveHeader"], object.settings["HeaderMatchesMessageHeader"]);
     }
-    assert!(!set_up(&Request { networks: vec![], ..request(Guide::Conbool) }).contains("Marker Removal X-Conbool-Flag"));
+    assert!(
+        !set_up(&Request { networks: vec![], ..request(Guide::Conbool) }).contains("Marker Removal X-Conbool-Flag")
+    );
 }
 
 #[test]
@@ -513,12 +567,10 @@ fn asks_first(node: Node, source: &str) -> bool {
     const ASKS: &str = "$PSCmdlet.ShouldProcess(";
     let mut at = node;
     while let Some(parent) = at.parent() {
-        let condition = |node: Node| (0..node.child_count()).find_map(|index| {
-            Some(node.child(index as u32)?).filter(|child| child.kind() == "pipeline")
-        });
+        let mut conditions = children(parent).into_iter().filter(|child| child.kind() == "pipeline");
         if matches!(parent.kind(), "if_statement" | "elseif_clause")
             && at.kind() == "statement_block"
-            && condition(parent).is_some_and(|condition| text(condition, source).starts_with(ASKS))
+            && conditions.any(|condition| text(condition, source).starts_with(ASKS))
         {
             return true;
         }
@@ -526,7 +578,9 @@ fn asks_first(node: Node, source: &str) -> bool {
         while let Some(before) = sibling {
             let code = text(before, source);
             let refused = code.strip_prefix(&format!("if (-not {ASKS}")).and_then(|rest| rest.rsplit_once(") "));
-            if before.kind() == "if_statement" && refused.is_some_and(|(_, block)| matches!(block, "{ return }" | "{ continue }")) {
+            if before.kind() == "if_statement"
+                && refused.is_some_and(|(_, block)| matches!(block, "{ return }" | "{ continue }"))
+            {
                 return true;
             }
             sibling = before.prev_named_sibling();
@@ -722,7 +776,9 @@ fn what_is_wrong_is_said_and_nothing_is_printed() {
     let with = |more: &[&'static str]| complaint(&[&base[..], more].concat());
     assert!(complaint(&["setup", "exchange-online"]).contains("--provider"));
     assert!(complaint(&base[..4]).contains("--domain"));
-    assert!(complaint(&["setup", "exchange-online", "--provider", "other", "--domain", "example.com"]).contains("other"));
+    assert!(
+        complaint(&["setup", "exchange-online", "--provider", "other", "--domain", "example.com"]).contains("other")
+    );
     assert!(with(&["--domain", "exam'ple.com"]).contains("is not a domain"));
     assert!(with(&["--domain", "example.com\n"]).contains("is not a domain"));
     assert!(with(&["--scope", "list:al ice@example.com"]).contains("has no mailbox"));
