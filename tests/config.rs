@@ -12,9 +12,9 @@ use std::time::Duration;
 use conbool_milter::address::Share;
 use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
-    self, Authentication, Config, Direct, Edge, HoldBack, InnerTls, Ldap, LdapServer, LockDown, Log, LogFormat, Loops, Membership, Milter, Plaintext,
-    Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType, Telemetry,
-    VerifyRecipients,
+    self, Authentication, Config, Direct, Edge, HoldBack, InnerTls, Ldap, LdapServer, LockDown, Log, LogFormat, Loops,
+    Membership, Milter, Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType,
+    Telemetry, VerifyRecipients,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
@@ -223,11 +223,10 @@ fn everything_can_be_set() {
             fingerprints: vec![["00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF"; 2].join(":")],
             inner_tls: InnerTls::Fingerprint,
             inner_tls_name: Some("inner.customer.test".into()),
-            inner_fingerprints: vec![[
-                "FF:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF",
-                "00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF",
-            ]
-            .join(":")],
+            inner_fingerprints: vec![
+                ["FF:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF", "00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF"]
+                    .join(":"),
+            ],
             inner_ca_file: Some(file("ca.pem")),
             verify_recipients: VerifyRecipients::List,
             recipient_table: Some("hash:/etc/postfix/recipients".into()),

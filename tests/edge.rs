@@ -63,7 +63,8 @@ fn copies(edge: &Edge, token: &str, sent: &Sent, expected: &[(&str, &str)]) -> R
     let reached = wait_for("the copies", || {
         let report = Report::now(&edge.site, token, &id);
         found = report.copies.iter().map(|copy| (copy.recipient.clone(), copy.place.to_string())).collect();
-        let same = found.iter().map(|(recipient, place)| (recipient.as_str(), place.as_str())).eq(expected.iter().copied());
+        let same =
+            found.iter().map(|(recipient, place)| (recipient.as_str(), place.as_str())).eq(expected.iter().copied());
         (same && report.settled).then_some(report)
     });
     reached.map_err(|error| format!("{token}: {error}: {found:?}\n{}", edge.site.postfix.log()).into())
@@ -90,7 +91,8 @@ fn routed_as_everywhere() -> Result<(), Error> {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let case = case_file::read(&file)?;
         // Aliases and log-ins are the inner server's business, and programs on the host submit to the other instance.
-        let is_here = !matches!(case.mail.via, Sender::Submission | Sender::Authenticated) && !name.starts_with("alias-");
+        let is_here =
+            !matches!(case.mail.via, Sender::Submission | Sender::Authenticated) && !name.starts_with("alias-");
         if case.site == "all" && is_here {
             ran += 1;
             let result = case_run::run(&edge.site, &name, &case).and_then(|outcome| outcome.check(&case));
@@ -104,7 +106,8 @@ fn routed_as_everywhere() -> Result<(), Error> {
 fn the_inner_server_sends() -> Result<(), Error> {
     let edge = Host::new("edge-sends", "", true)?.apply("")?;
     // All the way from a desk.
-    let sent = edge.from_desk(&mail("offer", "alice@customer.test", &["carol@remote.test", "bob@customer.test"], ""))?;
+    let sent =
+        edge.from_desk(&mail("offer", "alice@customer.test", &["carol@remote.test", "bob@customer.test"], ""))?;
     let report = copies(
         &edge,
         "offer",
@@ -117,19 +120,22 @@ fn the_inner_server_sends() -> Result<(), Error> {
     edge.site.lab.host("relay.conbool.test").order("dora@other.test", "550 5.7.1 not this one", false);
     edge.from_desk(&mail("refused", "alice@customer.test", &["dora@other.test"], ""))?;
     wait_for("the bounce", || {
-        let mailbox = edge.site.postfix.mailboxes().into_iter().find(|(address, _)| address == "alice@customer.test")?.1;
+        let mailbox =
+            edge.site.postfix.mailboxes().into_iter().find(|(address, _)| address == "alice@customer.test")?.1;
         let text = |entry: fs::DirEntry| fs::read_to_string(entry.path()).unwrap_or_default();
         let mut messages = fs::read_dir(mailbox.join("new")).ok()?.flatten().map(text);
         messages.any(|message| message.contains("not this one") && message.contains("Return-Path: <>")).then_some(())
     })?;
     // Inbound, flagged by the relay.
-    let sent = mail("flagged", "carol@remote.test", &["bob@customer.test"], "X-Conbool-Flag: YES\r\n").send(&edge.site)?;
+    let sent =
+        mail("flagged", "carol@remote.test", &["bob@customer.test"], "X-Conbool-Flag: YES\r\n").send(&edge.site)?;
     let report = copies(&edge, "flagged", &sent, &[("bob@customer.test", "mailbox")])?;
     let fields = report.copies.iter().filter_map(|copy| copy.arrived.as_ref()).flat_map(|copy| copy.fields());
     let flags: Vec<_> = fields.filter(|(name, _)| name == "X-Spam-Flag").map(|(_, value)| value).collect();
     ensure(flags == ["YES"], || format!("X-Spam-Flag: {flags:?}"))?;
     // Who may not.
-    let sent = mail("nobody", "carol@remote.test", &["nobody@customer.test", "bob@sub.customer.test"], "").send(&edge.site)?;
+    let sent =
+        mail("nobody", "carol@remote.test", &["nobody@customer.test", "bob@sub.customer.test"], "").send(&edge.site)?;
     expect(&sent.recipients[0], "550")?;
     expect(&sent.recipients[1], "554")?;
     let mut plain = edge.as_inner(false, None)?;
@@ -223,7 +229,9 @@ fn goes_round_inside() -> Result<(), Error> {
         })?;
         if let Some(held) = report.copies.iter().find(|copy| copy.place.to_string() != "mailbox") {
             let verdict = wait_for("the verdict", || edge.site.daemon.verdict(&id))?;
-            return ensure(round == 5 && verdict["reason"] == "host-loop", || format!("round {round}: {held:?} {verdict}"));
+            return ensure(round == 5 && verdict["reason"] == "host-loop", || {
+                format!("round {round}: {held:?} {verdict}")
+            });
         }
         for copy in report.copies {
             let longest = arrived.as_ref().map_or(0, Vec::len);
@@ -242,16 +250,21 @@ fn the_other_instance_is_left_alone() -> Result<(), Error> {
     // Shown, and nothing done.
     let shown = host.setup(&[])?;
     let text = said(&shown);
-    ensure(shown.status.success() && text.contains("# postmulti -e init\n") && text.contains("+relay_domains"), || text)?;
-    ensure(!Path::new("/etc/postfix-conbool").exists() && read("main.cf")? == main_cf, || "it was not only shown".into())?;
+    ensure(
+        shown.status.success() && text.contains("# postmulti -e init\n") && text.contains("+relay_domains"),
+        || text,
+    )?;
+    ensure(!Path::new("/etc/postfix-conbool").exists() && read("main.cf")? == main_cf, || {
+        "it was not only shown".into()
+    })?;
     let mut edge = host.apply("")?;
     ensure(read("master.cf")? == master_cf, || "master.cf was changed".into())?;
     let added = read("main.cf")?.replacen(&main_cf, "", 1);
-    let added: Vec<_> = added.lines().filter_map(|line| line.split_once(" = ").map(|(name, _)| name.to_owned())).collect();
-    ensure(
-        added == ["multi_instance_wrapper", "multi_instance_enable", "multi_instance_directories"],
-        || format!("added to main.cf: {added:?}"),
-    )?;
+    let added: Vec<_> =
+        added.lines().filter_map(|line| line.split_once(" = ").map(|(name, _)| name.to_owned())).collect();
+    ensure(added == ["multi_instance_wrapper", "multi_instance_enable", "multi_instance_directories"], || {
+        format!("added to main.cf: {added:?}")
+    })?;
     let primary = edge.primary.as_ref().ok_or("no other instance")?;
     expect(&SmtpClient::connect(lab::RELAY, primary.address())?.greeting, "220 host.customer.test")?;
     // What is in the queue keeps the edge there.
@@ -279,7 +292,9 @@ fn the_other_instance_is_left_alone() -> Result<(), Error> {
 
 fn the_only_instance() -> Result<(), Error> {
     let edge = Host::new("edge-only", "", false)?.apply("")?;
-    ensure(fs::read_to_string(&edge.config)?.contains("\ninstance = \"-\"\n"), || "the instance is not written".into())?;
+    ensure(fs::read_to_string(&edge.config)?.contains("\ninstance = \"-\"\n"), || {
+        "the instance is not written".into()
+    })?;
     edge.from_desk(&mail("only", "alice@customer.test", &["carol@remote.test"], ""))?;
     let relay = edge.site.lab.host("relay.conbool.test");
     wait_for("the message at the relay", || (relay.received().len() == 1).then_some(()))?;
@@ -303,10 +318,11 @@ fn a_replaced_main_cf_comes_back() -> Result<(), Error> {
     // Both listen where they did; the instance that runs is the same.
     let done = host.setup(&["--apply", "--only-instance"])?;
     ensure(done.status.success(), || said(&done))?;
-    ensure(read()?.contains("\nrelay_domains =") && !read()?.contains("own words"), || "main.cf was not replaced".into())?;
-    let greeting = |address: &str| -> Result<Reply, Error> {
-        Ok(SmtpClient::connect(lab::RELAY, address.parse()?)?.greeting)
-    };
+    ensure(read()?.contains("\nrelay_domains =") && !read()?.contains("own words"), || {
+        "main.cf was not replaced".into()
+    })?;
+    let greeting =
+        |address: &str| -> Result<Reply, Error> { Ok(SmtpClient::connect(lab::RELAY, address.parse()?)?.greeting) };
     expect(&greeting("127.0.1.1:25")?, "220 mail.customer.test")?;
     let gone = host.setup(&["--rollback"])?;
     ensure(gone.status.success() && read()? == main_cf, || said(&gone))?;
@@ -323,7 +339,9 @@ fn what_cannot_work() -> Result<(), Error> {
         (&["--rollback"], "holds no edge"),
     ] {
         let output = host.setup(arguments)?;
-        ensure(!output.status.success() && said(&output).contains(problem), || format!("{problem}: {}", said(&output)))?;
+        ensure(!output.status.success() && said(&output).contains(problem), || {
+            format!("{problem}: {}", said(&output))
+        })?;
         ensure(fs::read_to_string("/etc/postfix/main.cf")? == before, || format!("{arguments:?} changed main.cf"))?;
         ensure(!Path::new("/etc/postfix-conbool").exists(), || format!("{arguments:?} left something"))?;
     }
