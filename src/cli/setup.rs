@@ -5,7 +5,10 @@ mod answers;
 mod ask;
 mod config_file;
 mod daemon;
+mod edge;
+mod exchange_online;
 mod install;
+mod open_xchange;
 mod postfix;
 mod rollback;
 
@@ -34,7 +37,10 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Server {
+    Edge(edge::Arguments),
     Postfix(postfix::Arguments),
+    OpenXchange(open_xchange::Arguments),
+    ExchangeOnline(exchange_online::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -57,6 +63,12 @@ struct Flags {
     /// Whose mail goes to the relay: "all", or a file with an address or @domain a line
     #[arg(long, value_name = "all|FILE")]
     scope: Option<String>,
+    /// A setting that the provider asks for, such as customer_id=4711; give it once for each
+    #[arg(long = "setting", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+    /// Members of a scope that the provider asks for, such as avg=/etc/conbool-milter/avg; give it once for each
+    #[arg(long = "scope-file", value_name = "NAME=FILE")]
+    scope_files: Vec<String>,
     /// Host name of the relay [default: the provider's]
     #[arg(long, value_name = "HOST")]
     relay_host: Option<String>,
@@ -138,6 +150,9 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
         Some(Server::Postfix(arguments)) => postfix::run(config, arguments),
         None if arguments.flags.rollback => rollback::run(config, &arguments.flags),
         None => install::run(config, &arguments.flags),
+        Some(Server::Edge(arguments)) => edge::run(config, arguments),
+        Some(Server::OpenXchange(arguments)) => open_xchange::run(config, arguments),
+        Some(Server::ExchangeOnline(arguments)) => exchange_online::run(config, arguments),
     }
 }
 

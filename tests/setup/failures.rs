@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
@@ -151,7 +151,9 @@ pub fn killed() -> Result<(), Error> {
     wait_for("the configuration", || config.exists().then_some(()))?;
     child.kill()?;
     child.wait()?;
+    let left = fs::metadata(&config)?.ino();
     let child = host.command(&host.with_flags(&["--apply"]))?.spawn()?;
+    wait_for("the next configuration", || fs::metadata(&config).is_ok_and(|now| now.ino() != left).then_some(()))?;
     host.start_daemon()?;
     let words = host.end(child)?;
     if !words.contains("Put back as they were") || !words.contains("In force.") {

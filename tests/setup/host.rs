@@ -104,7 +104,13 @@ impl Host {
     pub fn apply(&mut self, flags: &[&str]) -> Result<String, Error> {
         let child = self.command(&self.with_flags(&[&["--apply"], flags].concat()))?.spawn()?;
         self.start_daemon()?;
-        self.end(child)
+        let words = self.end(child)?;
+        // It has been told to look which sender table Postfix uses.
+        if words.contains("In force.") && self.postfix.is_some() {
+            let daemon = self.daemon.as_ref().ok_or("no daemon")?;
+            wait_for("the reload", || daemon.log().contains("configuration reloaded").then_some(()))?;
+        }
+        Ok(words)
     }
 
     pub fn end(&self, child: Child) -> Result<String, Error> {

@@ -27,7 +27,7 @@ pub enum MailServer {
 #[derive(Debug, Default)]
 pub struct Answers {
     /// Keys of the configuration file (`relay.port`) with their values; `None`: to be removed.
-    pub settings: Vec<(&'static str, Option<Value>)>,
+    pub settings: Vec<(String, Option<Value>)>,
     /// The configuration directory of the Postfix instance.
     pub postfix: PathBuf,
     /// What the administrator should know of them, a sentence each.
@@ -54,9 +54,16 @@ pub fn gather(flags: &Flags, before: Option<&Config>, asker: &mut Asker) -> Resu
     let sources = Sources { flags, before, survey };
     let provider = sources.provider(asker, &mut answers)?;
     sources.domains(asker, &mut answers)?;
-    sources.networks(asker, &mut answers)?;
-    sources.scope(asker, &mut answers)?;
-    sources.relay(asker, &mut answers, provider.as_deref())?;
+    sources.networks(asker, &mut answers, provider.as_ref())?;
+    // Where the provider says which scopes there are, the default one is made of them.
+    match provider.as_ref().filter(|provider| !provider.scopes.is_empty()) {
+        None => sources.scope(asker, &mut answers)?,
+        Some(provider) => sources.named_scopes(asker, &mut answers, provider)?,
+    }
+    if let Some(provider) = &provider {
+        sources.provider_settings(asker, &mut answers, provider)?;
+        sources.relay(asker, &mut answers, provider)?;
+    }
     sources.direct(&mut answers);
     sources.places(&mut answers);
     Ok(answers)
@@ -109,7 +116,7 @@ fn instance(flags: &Flags, before: Option<&Config>, asker: &mut Asker) -> Result
 
 impl Sources<'_> {
     /// The provider's name. With another one than before, what was said of the old one's relay goes.
-    fn provider(&self, asker: &mut Asker, answers: &mut Answers) -> Result<Option<String>, String> {
+    fn provider(&self, asker: &mut Asker, answers: &mut Answers) -> Result<Option<Provider>, String> {
         let question = Question {
             prompt: "Provider",
             flag: "--provider NAME",
@@ -128,17 +135,17 @@ impl Sources<'_> {
             return Ok(None);
         }
         let provider = named(&provider);
-        answers.settings.push(("provider", Some(provider.as_str().into())));
+        answers.set("provider", provider.as_str());
         if let Some(before) = self.before.filter(|before| before.provider != provider) {
             answers.leave_provider(before);
         }
-        Ok(Some(provider))
+        Provider::load(&provider).map(Some).map_err(|error| error.message)
     }
 
     /// True if the provider is another one than before, so that nothing said of its relay counts any more.
     fn is_other_provider(&self, answers: &Answers) -> bool {
         let now =
-            answers.settings.iter().find(|(key, _)| *key == "provider").and_then(|(_, value)| value.as_ref()?.as_str());
+            answers.settings.iter().find(|(key, _)| key == "provider").and_then(|(_, value)| value.as_ref()?.as_str());
         self.before.is_some_and(|before| Some(before.provider.as_str()) != now)
     }
 
@@ -152,11 +159,11 @@ impl Sources<'_> {
         let default = self.before.map_or(&self.survey.domains, |config| &config.domains);
         let default = Some(default.as_slice()).filter(|domains| !domains.is_empty());
         let domains = asker.list(&question, &self.flags.domains, default, config::hosted_domain)?;
-        answers.settings.push(("domains", Some(strings(&domains))));
+        answers.set("domains", strings(&domains));
         Ok(())
     }
 
-    fn networks(&self, asker: &mut Asker, answers: &mut Answers) -> Result<(), String> {
+    fn networks(&self, asker: &mut Asker, answers: &mut Answers, provider: Option<&Provider>) -> Result<(), String> {
         let question = Question {
             prompt: "Networks of the relay",
             flag: "--relay-network NETWORK (the provider tells which)",
@@ -166,8 +173,13 @@ impl Sources<'_> {
         let written = |networks: &[ipnet::IpNet]| networks.iter().map(network).collect::<Vec<_>>();
         let before = self.before.filter(|_| !self.is_other_provider(answers));
         let default = before.map(|config| written(&config.relay.networks));
-        let relay = asker.list(&question, &self.flags.relay_networks, default.as_deref(), config::network)?;
-        answers.settings.push(("relay_networks", Some(strings(&relay))));
+        let hands_in = provider.is_none_or(|provider| !provider.hands_in.is_nothing());
+        if hands_in || !self.flags.relay_networks.is_empty() {
+            let relay = asker.list(&question, &self.flags.relay_networks, default.as_deref(), config::network)?;
+            answers.set("relay_networks", strings(&relay));
+        } else if self.is_other_provider(answers) {
+            answers.settings.push(("relay_networks".to_owned(), None));
+        }
 
         let question = Question {
             prompt: "Internal networks",
@@ -179,7 +191,7 @@ impl Sources<'_> {
         let default = written(found);
         let internal = asker.list(&question, &self.flags.internal_networks, Some(&default), config::network)?;
         if !internal.is_empty() || !found.is_empty() {
-            answers.settings.push(("internal_networks", Some(strings(&internal))));
+            answers.set("internal_networks", strings(&internal));
         }
         Ok(())
     }
@@ -225,18 +237,74 @@ impl Sources<'_> {
             }
         }
         for key in ["scope.senders", "scope.groups"] {
-            answers.settings.push((key, None));
+            answers.settings.push((key.to_owned(), None));
         }
         let mode = if file.is_some() { "list" } else { "all" };
-        answers.settings.push(("scope.mode", Some(mode.into())));
+        answers.set("scope.mode", mode);
         let files = file.map(|path| strings(&[path.to_string_lossy()]));
-        answers.settings.push(("scope.files", files));
+        answers.settings.push(("scope.files".to_owned(), files));
         Ok(())
     }
 
-    fn relay(&self, asker: &mut Asker, answers: &mut Answers, provider: Option<&str>) -> Result<(), String> {
-        let Some(provider) = provider else { return Ok(()) };
-        let provider = Provider::load(provider).map_err(|error| error.message)?;
+    /// What the provider has to be told of a site.
+    fn provider_settings(&self, asker: &mut Asker, answers: &mut Answers, provider: &Provider) -> Result<(), String> {
+        let given = pairs("--setting", &self.flags.settings, provider.settings.keys())?;
+        let before = self.before.filter(|_| !self.is_other_provider(answers)).map(|config| &config.provider_settings);
+        for (name, setting) in &provider.settings {
+            let flag = format!("--setting {name}={} ({})", setting.example, setting.description);
+            let why = format!("{} asks for this: {}.", provider.name, setting.description);
+            let question = Question { prompt: name, flag: &flag, why: &why };
+            let written = before.and_then(|settings| settings.get(name).cloned());
+            let default = written.clone().or_else(|| setting.default.clone());
+            let value = asker.text(&question, given(name), default, |value| match setting.choices.as_slice() {
+                [] => config::setting_value(value).map(drop),
+                choices if choices.iter().any(|choice| choice == value) => Ok(()),
+                choices => Err(format!("is none of {}", choices.join(", "))),
+            })?;
+            if written.is_some() || Some(&value) != setting.default.as_ref() {
+                answers.set(&format!("provider_settings.{name}"), value);
+            }
+        }
+        Ok(())
+    }
+
+    /// The scopes that the provider's policy asks for: files with their members.
+    fn named_scopes(&self, asker: &mut Asker, answers: &mut Answers, provider: &Provider) -> Result<(), String> {
+        if self.flags.scope.is_some() {
+            return Err(format!("--scope: the scope of {} is made of others; use --scope-file", provider.name));
+        }
+        let given = pairs("--scope-file", &self.flags.scope_files, provider.scopes.keys())?;
+        for (name, scope) in &provider.scopes {
+            let known = self.before.is_some_and(|config| config.scope.named.contains_key(name));
+            if known && given(name).is_none() {
+                continue;
+            }
+            let flag = format!("--scope-file {name}=FILE ({})", scope.description);
+            let why = format!(
+                "{} asks for this scope: {}. A file with an address or @domain a line.",
+                provider.name, scope.description
+            );
+            let question = Question { prompt: &format!("Scope {name}"), flag: &flag, why: &why };
+            let default = scope.optional.then(String::new);
+            let file = asker.text(&question, given(name), default, |path| match path {
+                "" if scope.optional => Ok(()),
+                path => fs::File::open(path)
+                    .map(drop)
+                    .map_err(|error| format!("cannot be read: {}", config::reason(&error))),
+            })?;
+            if file.is_empty() {
+                continue;
+            }
+            let file = std::path::absolute(&file).map_err(|error| format!("{file}: {error}"))?;
+            answers.set(&format!("scope.{name}.mode"), "list");
+            answers.set(&format!("scope.{name}.files"), strings(&[file.to_string_lossy()]));
+        }
+        Ok(())
+    }
+
+    fn relay(&self, asker: &mut Asker, answers: &mut Answers, provider: &Provider) -> Result<(), String> {
+        // One that takes no outgoing mail has no relay to send it to.
+        let Some(relay) = &provider.relay else { return Ok(()) };
         let question = Question {
             prompt: "Relay host",
             flag: "--relay-host HOST",
@@ -244,18 +312,18 @@ impl Sources<'_> {
                   the provider has published.",
         };
         let before = self.before.filter(|_| !self.is_other_provider(answers)).map(|config| &config.relay);
-        let own = before.and_then(|relay| relay.host.clone());
-        let default = own.clone().unwrap_or_else(|| provider.relay.host.clone());
+        let own = before.and_then(|before| before.host.clone());
+        let default = own.clone().unwrap_or_else(|| relay.host.clone());
         let host = asker.text(&question, self.flags.relay_host.clone(), Some(default), |_| Ok(()))?;
-        if own.is_some() || host != provider.relay.host {
-            answers.settings.push(("relay.host", Some(host.into())));
+        if own.is_some() || host != relay.host {
+            answers.set("relay.host", host);
         }
         if let Some(port) = self.flags.relay_port {
-            answers.settings.push(("relay.port", Some(i64::from(port).into())));
+            answers.set("relay.port", i64::from(port));
         }
         if let Some(file) = &self.flags.relay_ca_file {
             let file = std::path::absolute(file).map_err(|error| format!("{}: {error}", file.display()))?;
-            answers.settings.push(("relay.ca_file", Some(file.to_string_lossy().as_ref().into())));
+            answers.set("relay.ca_file", file.to_string_lossy().as_ref());
         }
         Ok(())
     }
@@ -264,7 +332,7 @@ impl Sources<'_> {
     fn direct(&self, answers: &mut Answers) {
         let found = || self.survey.relayhost.clone().filter(|_| self.before.is_none());
         if let Some(next_hop) = self.flags.direct_next_hop.clone().or_else(found) {
-            answers.settings.push(("direct.next_hop", Some(next_hop.into())));
+            answers.set("direct.next_hop", next_hop);
         }
     }
 
@@ -272,23 +340,27 @@ impl Sources<'_> {
     fn places(&self, answers: &mut Answers) {
         let usual = || Socket::Unix(self.survey.queue_directory.join("conbool/milter.sock")).to_string();
         let socket = self.flags.socket.clone().or_else(|| self.before.is_none().then(usual));
-        answers.settings.extend(socket.map(|socket| ("socket", Some(socket.into()))));
+        answers.settings.extend(socket.map(|socket| ("socket".to_owned(), Some(socket.into()))));
         let directory = |path: &Path| {
             let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
             Some(absolute.to_string_lossy().as_ref().into())
         };
         let state = self.flags.state_directory.as_deref();
-        answers.settings.extend(state.map(|path| ("state_directory", directory(path))));
+        answers.settings.extend(state.map(|path| ("state_directory".to_owned(), directory(path))));
         let written =
             self.before.map_or(Path::new(DEFAULT_POSTFIX_DIRECTORY), |config| &config.postfix.config_directory);
         if answers.postfix != written {
             let postfix = directory(&answers.postfix);
-            answers.settings.push(("postfix.config_directory", postfix));
+            answers.settings.push(("postfix.config_directory".to_owned(), postfix));
         }
     }
 }
 
 impl Answers {
+    fn set(&mut self, key: &str, value: impl Into<Value>) {
+        self.settings.push((key.to_owned(), Some(value.into())));
+    }
+
     /// What was said of the old provider's relay must not be taken for the new one's.
     fn leave_provider(&mut self, before: &Config) {
         let relay = &before.relay;
@@ -301,8 +373,13 @@ impl Answers {
         ] {
             if is_set {
                 self.notes.push(format!("{key} was for the provider {}, and goes with it.", before.provider));
-                self.settings.push((key, None));
+                self.settings.push((key.to_owned(), None));
             }
+        }
+        for name in before.provider_settings.keys() {
+            self.notes
+                .push(format!("provider_settings.{name} was for the provider {}, and goes with it.", before.provider));
+            self.settings.push((format!("provider_settings.{name}"), None));
         }
         let scopes: Vec<&str> = before.scope.named.keys().map(String::as_str).collect();
         if !scopes.is_empty() {
@@ -313,6 +390,28 @@ impl Answers {
             ));
         }
     }
+}
+
+/// What a flag of pairs `NAME=VALUE` gives for a name.
+///
+/// # Errors
+/// If it gives something for another name.
+fn pairs<'a>(
+    flag: &str,
+    given: &'a [String],
+    mut known: impl Iterator<Item = &'a String> + Clone,
+) -> Result<impl Fn(&str) -> Option<String>, String> {
+    let mut pairs = Vec::new();
+    for pair in given {
+        match pair.split_once('=') {
+            Some((name, value)) if known.clone().any(|known| known == name) => pairs.push((name, value)),
+            _ => {
+                let names: Vec<&str> = known.by_ref().map(String::as_str).collect();
+                return Err(format!("{flag}: {pair:?} is not NAME=VALUE for one of: {}", names.join(", ")));
+            }
+        }
+    }
+    Ok(move |wanted: &str| pairs.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned()))
 }
 
 /// A network as people write it: one address without its length.

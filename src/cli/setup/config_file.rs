@@ -11,25 +11,13 @@ const HEAD: &str =
 ///
 /// # Errors
 /// A sentence if the text is not TOML, or has something else where a section is to be.
-pub fn edited(text: &str, settings: &[(&str, Option<Value>)]) -> Result<String, String> {
+pub fn edited<K: AsRef<str>>(text: &str, settings: &[(K, Option<Value>)]) -> Result<String, String> {
     let mut document: DocumentMut =
         if text.is_empty() { HEAD } else { text }.parse().map_err(|error| format!("{error}").trim_end().to_owned())?;
     for (key, value) in settings {
+        let key = key.as_ref();
         let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
-        let table = match (section, value) {
-            ("", _) => document.as_table_mut(),
-            (section, None) if document.get(section).is_none() => continue,
-            (section, _) => {
-                let is_new = document.get(section).is_none();
-                let item = document.entry(section).or_insert_with(|| Item::Table(Table::new()));
-                let table =
-                    item.as_table_mut().ok_or_else(|| format!("{section}: is no section; write [{section}]"))?;
-                if is_new {
-                    table.decor_mut().set_prefix("\n");
-                }
-                table
-            }
-        };
+        let Some(table) = section_of(document.as_table_mut(), section, value.is_some())? else { continue };
         match value {
             None => {
                 table.remove(name);
@@ -51,6 +39,27 @@ pub fn edited(text: &str, settings: &[(&str, Option<Value>)]) -> Result<String, 
     // A new file begins with a comment, which TOML takes for what stands before the first key, or behind the last.
     let written = document.to_string();
     Ok(if text.is_empty() && !written.starts_with('#') { format!("{HEAD}{written}") } else { written })
+}
+
+/// The section of this name, with dots between it and those that it is in; made if it is not there and `make` says so.
+fn section_of<'a>(root: &'a mut Table, name: &str, make: bool) -> Result<Option<&'a mut Table>, String> {
+    let mut table = root;
+    let parts: Vec<&str> = name.split('.').filter(|part| !part.is_empty()).collect();
+    for (depth, part) in parts.iter().enumerate() {
+        if !table.contains_key(part) {
+            if !make {
+                return Ok(None);
+            }
+            let mut new = Table::new();
+            // Those in between need no line of their own.
+            new.set_implicit(depth + 1 < parts.len());
+            new.decor_mut().set_prefix("\n");
+            table.insert(part, Item::Table(new));
+        }
+        let item = table.get_mut(part).and_then(Item::as_table_mut);
+        table = item.ok_or_else(|| format!("{name}: is no section; write [{name}]"))?;
+    }
+    Ok(Some(table))
 }
 
 /// A list of strings.
@@ -103,8 +112,16 @@ mod tests {
     }
 
     #[test]
+    fn a_section_within_a_section() {
+        let new = edited("[scope]\nmode = \"all\"\n", &[("scope.avg.mode", Some("list".into()))]).unwrap();
+        assert_eq!(new, "[scope]\nmode = \"all\"\n\n[scope.avg]\nmode = \"list\"\n");
+        let new = edited("a = 1\n", &[("scope.avg.mode", Some("list".into()))]).unwrap();
+        assert_eq!(new, "a = 1\n\n[scope.avg]\nmode = \"list\"\n");
+    }
+
+    #[test]
     fn what_is_no_toml_is_left_alone() {
-        assert!(edited("provider = \n", &[]).unwrap_err().contains("line 1"));
+        assert!(edited::<&str>("provider = \n", &[]).unwrap_err().contains("line 1"));
         assert!(edited("relay = 3\n", &[("relay.port", Some(25.into()))]).unwrap_err().contains("[relay]"));
     }
 }

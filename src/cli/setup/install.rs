@@ -85,7 +85,7 @@ impl Plan {
         let listeners = flags.listeners.over(&existing);
         let fragments = postfix::generate(&Request {
             config: &config,
-            provider_relay_host: &provider.relay.host,
+            provider: &provider,
             config_directory: &postfix,
             existing: existing.clone(),
             listeners,
@@ -132,6 +132,10 @@ impl Plan {
         match placed {
             Ok(running) => {
                 let applied = transaction.commit().map_err(told)?;
+                // It looks which sender table Postfix uses, and marks every message until it knows.
+                if running && self.changes_postfix() && !daemon::reload(&self.config) {
+                    eprintln!("Have conbool-milter look at Postfix again: send it SIGHUP.");
+                }
                 println!("In force.");
                 if let Some(backup) = applied.backup {
                     println!("Back-up of what was before: {}", backup.display());

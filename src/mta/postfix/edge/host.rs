@@ -1,11 +1,10 @@
 //! What the host's Postfix tells of itself.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{EdgeError, Layout};
 use crate::config::{Config, Edge};
-use crate::mta::postfix::command;
+use crate::mta::postfix::{command, revision};
 
 /// Settings that all instances of a host share (postmulti(1), create), and where they log.
 const SHARED: [&str; 16] = [
@@ -34,6 +33,8 @@ pub struct Host {
     pub primary: PathBuf,
     /// Whether it has a main.cf: without one, no instance is set up on this host yet.
     pub has_primary: bool,
+    /// `multi_instance_directories`: the configuration directories of its other instances.
+    pub instances: String,
     /// `mail_version`, such as `3.7.11`.
     pub version: String,
     /// Name and value of the shared settings that the primary instance has in its main.cf.
@@ -59,14 +60,15 @@ impl Host {
             // Nothing is set yet.
             false => command::run_alone("postconf", &[&["-d"], arguments].concat()),
         };
-        let paths = ask(&["-hx", "meta_directory", "queue_directory", "data_directory"])?;
+        let paths = ask(&["-hx", "meta_directory", "queue_directory", "data_directory", "multi_instance_directories"])?;
         let mut paths = paths.lines().map(|line| PathBuf::from(line.trim()));
         let mut next = || paths.next().unwrap_or_default();
         let (meta_directory, queue_directory, data_directory) = (next(), next(), next());
+        let instances = next().display().to_string();
         let shared = if has_primary { ask(&[&["-n"], &SHARED[..]].concat())? } else { String::new() };
         let setting = |line: &str| line.split_once('=').map(|(name, value)| (name.trim().into(), value.trim().into()));
         let shared = shared.lines().filter_map(setting).collect();
-        Ok(Self { primary, has_primary, version, shared, meta_directory, queue_directory, data_directory })
+        Ok(Self { primary, has_primary, instances, version, shared, meta_directory, queue_directory, data_directory })
     }
 
     /// The directories of the edge's instance: beside those of the primary instance, as postmulti(1) has it.
@@ -85,7 +87,7 @@ impl Host {
     /// The services that this Postfix has out of the box.
     pub(super) fn services(&self) -> Result<String, EdgeError> {
         let path = self.meta_directory.join("master.cf.proto");
-        fs::read_to_string(&path).map_err(|error| EdgeError::File(path, error))
+        Ok(revision::read(&path)?)
     }
 
     /// The level of defaults to ask for (COMPATIBILITY_README): that of 3.6, or the last one before.

@@ -11,6 +11,12 @@ const INNER: &str = "conbool_inner";
 const RECIPIENTS: &str = "conbool_recipients";
 const CERTIFICATES: &str = "conbool_certificates";
 const SASL: &str = "conbool_smtpd";
+const SASL_FILE: &str = "conbool_smtpd.conf";
+
+/// The files besides main.cf and master.cf that an edge may have, whatever it is set to.
+pub fn file_names() -> impl Iterator<Item = &'static str> {
+    table::ALL.into_iter().chain([INNER, RECIPIENTS, CERTIFICATES, SASL_FILE])
+}
 
 /// Where the passwords of the inner server are, in the configuration directory (saslpasswd2(8)).
 pub const PASSWORDS: &str = "sasldb2";
@@ -221,7 +227,7 @@ impl Basic<'_> {
                     "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN\nsasldb_path: {}\n",
                     passwords.display()
                 );
-                files.push((format!("{SASL}.conf"), settings));
+                files.push((SASL_FILE.to_owned(), settings));
             }
             Authentication::Certificate => {
                 let mut certificates = table::head("SHA-256 fingerprints of the inner server's client certificates.");
