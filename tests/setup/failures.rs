@@ -4,12 +4,13 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
 
 use super::host::{DIRECT, Host, RELAY, State, refused, said, succeeded};
 use super::lab::Error;
-use super::lab::process::wait_for;
+use super::lab::process::{run, wait_for};
 
 /// Expects a run with `--apply` to fail with this text, and nothing to have changed.
 fn fails(host: &Host, flags: &[&str], before: &State, text: &str) -> Result<(), Error> {
@@ -160,4 +161,16 @@ pub fn killed() -> Result<(), Error> {
         return Err(words.into());
     }
     host.expect_at(RELAY)
+}
+
+pub fn interrupted() -> Result<(), Error> {
+    let mut host = Host::new("interrupted", "")?;
+    host.start_postfix()?;
+    let before = host.state()?;
+    let child = host.command(&host.with_flags(&["--apply"]))?.spawn()?;
+    let config = host.config();
+    wait_for("the configuration", || config.exists().then_some(()))?;
+    run(Command::new("kill").args(["-s", "INT", &child.id().to_string()]))?;
+    refused(&child.wait_with_output()?, "Interrupted.\nEverything is as it was.")?;
+    host.expect_state(&before)
 }

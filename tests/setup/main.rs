@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             lab::trial("a_daemon_that_does_not_answer", failures::silent_daemon),
             lab::trial("a_port_that_is_taken", failures::port_taken),
             lab::trial("killed_in_the_middle", failures::killed),
+            lab::trial("interrupted_in_the_middle", failures::interrupted),
         ])
     })
 }
