@@ -40,6 +40,12 @@ pub fn mail_in_the_queue() -> Result<(), Error> {
     host.start_postfix()?;
     host.apply(&[])?;
     let applied = host.state()?;
+    // Until the daemon has looked at the sender table again, it marks every message.
+    wait_for("a message without a mark", || {
+        host.expect_at(RELAY).ok()?;
+        let message = host.lab.host(RELAY).received().pop()?.message;
+        (String::from_utf8_lossy(&message).matches("\r\nReceived:").count() == 0).then_some(())
+    })?;
     for (down, fields, why) in [(RELAY, "", "waits for the relay"), (DIRECT, MEETING, "is marked for a transport")] {
         host.lab.host(down).stop();
         host.hand_in(fields)?;
