@@ -21,7 +21,10 @@ fn every_environment_item_is_described() {
         assert!(page.contains(&format!(".It Li {item} Ns Ar NAME\n")), "{item} is not in conbool-milter-sieve.5");
     }
     for word in page.split_whitespace().filter(|word| word.starts_with("vnd.conbool.")) {
-        assert!(rules::ENVIRONMENT.contains(&word) || with_names.contains(&word), "conbool-milter-sieve.5 names {word}, which does not exist");
+        assert!(
+            rules::ENVIRONMENT.contains(&word) || with_names.contains(&word),
+            "conbool-milter-sieve.5 names {word}, which does not exist"
+        );
     }
 }
 
