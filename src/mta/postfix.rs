@@ -130,26 +130,48 @@ impl std::error::Error for Error {}
 /// # Errors
 /// [`Error`] if a value has no place in a Postfix configuration file, or could not work.
 pub fn generate(request: &Request<'_>) -> Result<Fragments, Error> {
-    let names = Names::new(request)?;
+    generate_with(request, &Names::new(request)?)
+}
+
+/// The same for an instance that hands all mail to a content filter and takes it back on a listener of its own
+/// (FILTER_README).
+///
+/// There the milter's routes cannot act at once: a FILTER would take the filter's place. Nor can the milter be attached to
+/// the listener behind the filter, for that one sees no client but the filter: nobody would be the relay. So the route is
+/// carried through the filter in a header field, which `conbool-filtered`, a cleanup(8) of that listener's own, acts on.
+/// The listener needs `cleanup_service_name=conbool-filtered`, and `receive_override_options` with `no_milters` and
+/// without `no_header_body_checks`.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_behind_filter(request: &Request<'_>) -> Result<Fragments, Error> {
+    generate_with(request, &Names { behind_filter: true, ..Names::new(request)? })
+}
+
+fn generate_with(request: &Request<'_>, names: &Names) -> Result<Fragments, Error> {
     let mut tables = vec![
-        (table::ROUTES.to_owned(), table::routes(&names)),
+        (table::ROUTES.to_owned(), table::routes(names)),
         (table::HOSTED.to_owned(), table::hosted(request.config)),
         (table::CLIENTS.to_owned(), table::clients(request.config)),
         (table::STATUS.to_owned(), table::status()),
     ];
     let config = request.config;
+    if names.behind_filter {
+        tables.push((table::FILTERED.to_owned(), table::filtered(names, config)));
+        tables.push((table::CARRIED.to_owned(), table::carried()));
+    }
     let is_static = config.has_static_sender_table();
     if is_static {
         tables.insert(0, (table::SENDERS.to_owned(), table::senders(config, &names.relay_next_hop)));
     }
     let by_daemon = || indexed_table::indexed(names.table_type, &indexed_table::path(&config.state_directory));
-    let notes = notes::notes(request, &names);
-    let main_cf = main_cf::generate(request, &names, &notes)?;
+    let notes = notes::notes(request, names);
+    let main_cf = main_cf::generate(request, names, &notes)?;
     let replaced_settings = list::setting_names(&main_cf).filter(|name| request.existing.is_written(name));
     Ok(Fragments {
         replaced_settings: replaced_settings.map(str::to_owned).collect(),
         replaced_services: request.existing.our_services(),
-        master_cf: master_cf::generate(request, &names)?,
+        master_cf: master_cf::generate(request, names)?,
         main_cf,
         tables,
         written_by_daemon: (!is_static && config.modes.routes()).then(by_daemon),
@@ -178,6 +200,8 @@ struct Names {
     directory: String,
     /// The milter's socket as Postfix sees it, in main.cf notation.
     socket: String,
+    /// True if all mail goes through a content filter before it is routed.
+    behind_filter: bool,
 }
 
 impl Names {
@@ -215,6 +239,7 @@ impl Names {
             sender_table,
             directory,
             socket: milter_socket(&request.config.milter.sockets, &request.existing.queue_directory())?,
+            behind_filter: false,
         })
     }
 }
