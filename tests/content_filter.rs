@@ -95,7 +95,7 @@ struct Sent {
 
 const MEETING: &str = "Content-Type: text/calendar; method=REQUEST\r\n";
 const MEETING_BODY: &str = "BEGIN:VCALENDAR\r\nMETHOD:REQUEST\r\nEND:VCALENDAR\r\n";
-const OWN: &[&str] = &["foreign", "own"];
+const OWN: &[&str] = &["own", "foreign"];
 const FOREIGN: &[&str] = &["foreign"];
 
 const MESSAGES: [Sent; 7] = [
