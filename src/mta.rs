@@ -2,4 +2,5 @@
 
 pub mod change;
 pub mod dovecot;
+pub mod exchange_online;
 pub mod postfix;

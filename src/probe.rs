@@ -4,6 +4,7 @@
 //! never taken for what is not there.
 
 pub mod dns;
+pub mod relay;
 mod resolver;
 
 /// A text from elsewhere as it is shown: on one line and not longer than `MAX_SHOWN` characters.

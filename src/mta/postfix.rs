@@ -10,6 +10,7 @@ pub(in crate::mta) mod command;
 pub mod edge;
 mod existing;
 mod indexed_table;
+pub mod inspect;
 mod instance;
 mod list;
 mod main_cf;
@@ -29,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Socket, TableType};
 
-pub use command::CommandError;
+pub use command::{CommandError, quoted};
 pub use existing::Existing;
 pub use indexed_table::TableError;
 pub use upkeep::{Done, SETTLING_TIME, Upkeep};
@@ -168,8 +169,11 @@ fn generate_with(request: &Request<'_>, names: &Names) -> Result<Fragments, Erro
     let notes = notes::notes(request, names);
     let main_cf = main_cf::generate(request, names, &notes)?;
     let replaced_settings = list::setting_names(&main_cf).filter(|name| request.existing.is_written(name));
+    let notes = notes::notes(request, &names);
+    let main_cf = main_cf::generate(request, &names, &notes)?;
+    let settings = list::settings(&main_cf).into_iter().map(|(name, _)| name);
     Ok(Fragments {
-        replaced_settings: replaced_settings.map(str::to_owned).collect(),
+        replaced_settings: settings.filter(|name| request.existing.is_written(name)).collect(),
         replaced_services: request.existing.our_services(),
         master_cf: master_cf::generate(request, names)?,
         main_cf,

@@ -83,8 +83,7 @@ impl Resolver {
     pub async fn txt(&self, name: &str) -> Result<Vec<Txt>, NoRecord> {
         self.ask(name, RecordType::TXT, |record| match &record.data {
             RData::TXT(txt) => {
-                let text = |string: &Box<[u8]>| String::from_utf8_lossy(string).into_owned();
-                Some(Txt(txt.txt_data.iter().map(text).collect()))
+                Some(Txt(txt.txt_data.iter().map(|string| String::from_utf8_lossy(string).into_owned()).collect()))
             }
             _ => None,
         })

@@ -2,9 +2,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::context::Context;
 use crate::finding::{Area, Finding};
+use crate::mta::postfix::Existing;
 use crate::probe;
 
 /// One that runs beside the others.
@@ -20,9 +22,23 @@ pub struct Examination {
 type Examining = Pin<Box<dyn Future<Output = Vec<Finding>> + Send>>;
 
 /// All of them; those of one area are shown in this order.
-pub const EXAMINATIONS: &[Examination] =
-    &[Examination { area: Area::Dns, name: "dns", examine: |context| Box::pin(dns(context)) }];
+pub const EXAMINATIONS: &[Examination] = &[
+    Examination { area: Area::Dns, name: "dns", examine: |context| Box::pin(dns(context)) },
+    Examination { area: Area::Relay, name: "relay", examine: |context| Box::pin(relay(context)) },
+];
 
 async fn dns(context: Arc<Context>) -> Vec<Finding> {
     probe::dns::examine(&context.config, context.provider.as_ref(), context.deadline).await
 }
+
+async fn relay(context: Arc<Context>) -> Vec<Finding> {
+    let directory = context.config.postfix.config_directory.clone();
+    // Without Postfix, or with one that hangs, the relay can be examined all the same.
+    let existing = tokio::task::spawn_blocking(move || Existing::read(&directory));
+    let existing = tokio::time::timeout(POSTCONF_PATIENCE, existing).await;
+    let limit = existing.ok().and_then(|read| read.ok()?.ok()?.message_size_limit());
+    probe::relay::examine(&context.config, context.provider.as_ref(), limit, context.deadline).await
+}
+
+/// How long postconf(1) may take to tell a setting.
+const POSTCONF_PATIENCE: Duration = Duration::from_secs(5);

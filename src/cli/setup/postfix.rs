@@ -136,18 +136,5 @@ fn clearing(fragments: &Fragments, directory: &str) -> Vec<String> {
 
 /// A path as a word of a shell command.
 fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |character: char| character.is_ascii_alphanumeric() || "/._-+@".contains(character);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_in_commands() {
-        assert_eq!(quoted(Path::new("/etc/postfix-out")), "/etc/postfix-out");
-        assert_eq!(quoted(Path::new("/srv/a b'c")), r"'/srv/a b'\''c'");
-    }
+    postfix::quoted(&path.display().to_string())
 }

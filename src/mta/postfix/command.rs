@@ -66,3 +66,38 @@ pub fn run_alone<S: AsRef<OsStr>>(program: &'static str, arguments: &[S]) -> Res
     }
     Err(CommandError::Start(program, missing))
 }
+
+/// What a look-up table of the instance, `type:name`, has for a key; `None` if nothing.
+///
+/// # Errors
+/// [`CommandError`] if the table cannot be asked.
+pub fn look_up(config_directory: &Path, table: &str, key: &str) -> Result<Option<String>, CommandError> {
+    match run("postmap", config_directory, &["-q", key, table]) {
+        Ok(found) => Ok(Some(found.trim_end().to_owned())),
+        // postmap(1) says nothing, and fails, where there is nothing.
+        Err(CommandError::Failed(_, said)) if said.is_empty() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A text as one word of a shell command.
+pub fn quoted(text: &str) -> String {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "/._-+@".contains(character);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_shell() {
+        assert_eq!(quoted("/etc/postfix-out"), "/etc/postfix-out");
+        assert_eq!(quoted("/srv/a b'c"), r"'/srv/a b'\''c'");
+        assert_eq!(quoted(""), "''");
+    }
+}

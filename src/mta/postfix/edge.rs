@@ -8,16 +8,16 @@ mod host;
 mod instance;
 mod settings;
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::{fmt, io};
+use std::fmt;
+use std::path::PathBuf;
 
-use super::{CommandError, Error, Existing, Listeners, Request, command, generate};
+use super::revision::{self, Copy, RevisionError};
+use super::{CommandError, Error, Existing, Listeners, Request, command, generate, service};
 use crate::config::{Config, Edge};
 
 pub use host::Host;
 pub use instance::{GROUP, Instance};
+pub use settings::{PASSWORDS, file_names};
 
 /// What every main.cf of an edge begins with, by which it is known again.
 pub const MARK: &str = "# The edge: written by `conbool-milter setup edge`";
@@ -42,23 +42,25 @@ pub struct Files {
     pub written_by_daemon: Option<PathBuf>,
 }
 
-/// Why there is no configuration for an edge.
+/// Why there is no edge.
 #[derive(Debug)]
 pub enum EdgeError {
     /// A value does not fit.
     Value(Error),
-    /// A command of Postfix failed.
-    Command(CommandError),
-    /// A file could not be read or written.
-    File(PathBuf, io::Error),
+    /// Its configuration could not be made.
+    Revision(RevisionError),
+    /// Postfix has an instance of this name, or in this directory, that is none of ours.
+    Taken(String),
 }
 
 impl fmt::Display for EdgeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value(error) => error.fmt(f),
-            Self::Command(error) => error.fmt(f),
-            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Revision(error) => error.fmt(f),
+            Self::Taken(instance) => {
+                write!(f, "there is an instance {instance} already: set edge.instance to another name")
+            }
         }
     }
 }
@@ -71,9 +73,15 @@ impl From<Error> for EdgeError {
     }
 }
 
+impl From<RevisionError> for EdgeError {
+    fn from(error: RevisionError) -> Self {
+        Self::Revision(error)
+    }
+}
+
 impl From<CommandError> for EdgeError {
     fn from(error: CommandError) -> Self {
-        Self::Command(error)
+        Self::Revision(error.into())
     }
 }
 
@@ -84,28 +92,32 @@ impl From<CommandError> for EdgeError {
 /// [`EdgeError`]. Nothing is left behind.
 pub fn files(config: &Config, edge: &Edge, provider_relay_host: &str, host: &Host) -> Result<Files, EdgeError> {
     let layout = host.layout(config, edge);
-    let stage = Stage::new()?;
+    let stage = Copy::new()?;
+    let postconf = |arguments: &[&str]| command::run("postconf", &stage.0, arguments);
     let basic = settings::Basic { config, edge, host, layout: &layout };
     stage.write("main.cf", &basic.main_cf()?)?;
     stage.write("master.cf", &host.services()?)?;
     // Not chrooted, so that sockets and files are reached by their names and nothing needs to be copied.
-    stage.postconf(&["-F", "*/*/chroot=n"])?;
-    stage.postconf(&["-MX", "smtp/inet"])?;
+    postconf(&["-F", "*/*/chroot=n"])?;
+    postconf(&["-MX", "smtp/inet"])?;
     let request = Request {
         config,
         provider_relay_host,
         config_directory: &layout.config,
-        existing: Existing::read(stage.path())?,
+        existing: Existing::read(&stage.0)?,
         listeners: listeners(edge),
     };
     let fragments = generate(&request)?;
     // Lists of ours that are in the merged ones now.
     let replaced: Vec<&str> = fragments.replaced_settings.iter().map(String::as_str).collect();
     if !replaced.is_empty() {
-        stage.postconf(&[&["-X"], replaced.as_slice()].concat())?;
+        postconf(&[&["-X"], replaced.as_slice()].concat())?;
     }
-    let main_cf = stage.read("main.cf")? + &fragments.main_cf;
-    let master_cf = stage.read("master.cf")? + &basic.master_cf(&request)? + &fragments.master_cf;
+    let main_cf = revision::read(&stage.0.join("main.cf"))? + &fragments.main_cf;
+    let master_cf = revision::read(&stage.0.join("master.cf"))? + &basic.master_cf(&request)? + &fragments.master_cf;
+    stage.write("main.cf", &main_cf)?;
+    stage.write("master.cf", &master_cf)?;
+    service::check_copy(&stage.0).map_err(RevisionError::Check)?;
     let mut files = fragments.tables;
     files.extend(basic.tables()?);
     files.extend([("main.cf".to_owned(), main_cf), ("master.cf".to_owned(), master_cf)]);
@@ -113,47 +125,7 @@ pub fn files(config: &Config, edge: &Edge, provider_relay_host: &str, host: &Hos
 }
 
 /// Ports of their own, so that an edge and another instance with the milter go together on one host.
-fn listeners(edge: &Edge) -> Listeners {
+pub fn listeners(edge: &Edge) -> Listeners {
     let relay_port = edge.split_port.saturating_add(1);
     Listeners { direct_port: edge.split_port, relay_port, ..Listeners::default() }
-}
-
-/// A directory in which configuration files are put together; it goes when dropped.
-struct Stage(PathBuf);
-
-impl Stage {
-    fn new() -> Result<Self, EdgeError> {
-        let path = std::env::temp_dir().join(format!("conbool-milter-edge-{}", std::process::id()));
-        // One that is there already, and be it a symbolic link, is an error.
-        match DirBuilder::new().mode(0o700).create(&path) {
-            Ok(()) => Ok(Self(path)),
-            Err(error) => Err(EdgeError::File(path, error)),
-        }
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-
-    fn write(&self, name: &str, text: &str) -> Result<(), EdgeError> {
-        let path = self.0.join(name);
-        fs::write(&path, text).map_err(|error| EdgeError::File(path, error))
-    }
-
-    fn read(&self, name: &str) -> Result<String, EdgeError> {
-        let path = self.0.join(name);
-        fs::read_to_string(&path).map_err(|error| EdgeError::File(path, error))
-    }
-
-    fn postconf(&self, arguments: &[&str]) -> Result<(), EdgeError> {
-        command::run("postconf", &self.0, arguments)?;
-        Ok(())
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        // What is left in the temporary directory does no harm.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

@@ -4,24 +4,46 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::command::{self, CommandError};
+use super::{Listeners, list};
 
 /// Parameters whose value in force matters, set in main.cf or not.
-const IN_FORCE: [&str; 15] = [
+const IN_FORCE: [&str; 36] = [
     "compatibility_level",
+    "content_filter",
     "default_database_type",
+    "default_filter_nexthop",
+    "default_transport",
+    "mail_owner",
     "mail_version",
+    "message_size_limit",
+    "milter_default_action",
+    "milter_header_checks",
     "milter_protocol",
+    "mydestination",
+    "mynetworks",
+    "non_smtpd_milters",
     "queue_directory",
+    "receive_override_options",
     "recipient_delimiter",
+    "relay_domains",
+    "relayhost",
+    "sender_dependent_relayhost_maps",
+    "smtp_tls_CAfile",
+    "smtp_tls_CApath",
+    "smtp_tls_security_level",
+    "smtpd_data_restrictions",
     "smtpd_forbid_bare_newline",
     "smtpd_forbid_bare_newline_reject_code",
+    "smtpd_milter_maps",
     "smtpd_milters",
     "smtpd_recipient_restrictions",
     "smtpd_relay_restrictions",
-    "smtpd_data_restrictions",
     "smtpd_tls_security_level",
     "smtpd_use_tls",
     "syslog_name",
+    "transport_maps",
+    "virtual_alias_domains",
+    "virtual_mailbox_domains",
 ];
 
 /// What a Postfix instance is set to. Empty (`default()`) means that nothing is known about it.
@@ -37,10 +59,23 @@ pub struct Existing {
 
 /// One line of master.cf.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Service {
+pub(super) struct Service {
     /// `name/type`.
-    name: String,
-    chroot: bool,
+    pub name: String,
+    /// The eight fields of the line, the arguments of the command not among them.
+    pub fields: Vec<String>,
+}
+
+impl Service {
+    /// True if its processes run chrooted. The default is no since Postfix 3.0; before, it was yes.
+    pub fn is_chrooted(&self) -> bool {
+        self.fields.get(4).is_some_and(|field| field == "y")
+    }
+
+    /// The program.
+    pub fn command(&self) -> &str {
+        self.fields.last().map(String::as_str).unwrap_or_default()
+    }
 }
 
 /// One `-o name=value` of a service.
@@ -74,6 +109,15 @@ impl Existing {
         let services = if master { ask(&["-M"])? } else { String::new() };
         let options = if master { ask(&["-P"])? } else { String::new() };
         Ok(Self { ca_bundle: host.ca_bundle, ..Self::parse(&written, &in_force, &services, &options) })
+    }
+
+    /// The same with `$name` expanded in the options of services.
+    ///
+    /// # Errors
+    /// [`CommandError`] if postconf does not understand them.
+    pub(super) fn with_expanded_options(&self, config_directory: &Path) -> Result<Self, CommandError> {
+        let options = command::run("postconf", config_directory, &["-Px"])?;
+        Ok(Self { options: settings(&options).filter_map(service_option).collect(), ..self.clone() })
     }
 
     /// Takes the output of `postconf -n`, `postconf -x NAME…`, `postconf -M` and `postconf -P`.
@@ -120,6 +164,39 @@ impl Existing {
         self.in_force.get(name).or_else(|| self.written.get(name)).map(String::as_str)
     }
 
+    /// All services, and whether each is one of ours.
+    pub(super) fn services(&self) -> impl Iterator<Item = (&Service, bool)> {
+        self.services.iter().map(|service| (service, self.is_ours(&service.name)))
+    }
+
+    /// The value of an option of a service, which may be one of ours.
+    pub(super) fn option(&self, service: &str, name: &str) -> Option<&str> {
+        let mut options = self.options.iter();
+        options.find(|option| option.service == service && option.name == name).map(|option| option.value.as_str())
+    }
+
+    /// Where the split listeners listen: where an earlier run put them, or else the default.
+    pub fn listeners(&self) -> Listeners {
+        let mut listeners = Listeners::default();
+        for (service, _) in self.services().filter(|(_, ours)| *ours) {
+            let place = service.name.strip_suffix("/inet").and_then(|place| place.rsplit_once(':'));
+            let Some((address, port)) = place else { continue };
+            let address = address.trim_start_matches('[').trim_end_matches(']').parse();
+            let (Ok(address), Ok(port)) = (address, port.parse()) else { continue };
+            listeners.address = address;
+            match self.option(&service.name, "smtpd_recipient_restrictions") {
+                Some(filter) if filter.contains("conbool-relay:") => listeners.relay_port = port,
+                _ => listeners.direct_port = port,
+            }
+        }
+        listeners
+    }
+
+    /// The largest message that the instance takes, in bytes; `None` if there is no limit, or nothing is known.
+    pub fn message_size_limit(&self) -> Option<u64> {
+        self.in_force("message_size_limit")?.parse().ok().filter(|limit| *limit > 0)
+    }
+
     /// `queue_directory`.
     pub(super) fn queue_directory(&self) -> PathBuf {
         PathBuf::from(self.in_force("queue_directory").unwrap_or("/var/spool/postfix"))
@@ -132,7 +209,21 @@ impl Existing {
 
     /// True if some SMTP server process runs chrooted.
     pub(super) fn smtpd_is_chrooted(&self) -> bool {
-        self.services.iter().any(|service| service.chroot && service.name == "smtp/inet")
+        self.services.iter().any(|service| service.is_chrooted() && service.name == "smtp/inet")
+    }
+
+    /// True if the SMTP server offers TLS.
+    pub(super) fn offers_tls(&self) -> bool {
+        let level = self.in_force("smtpd_tls_security_level").unwrap_or_default();
+        let offers =
+            matches!(level, "may" | "encrypt") || level.is_empty() && self.in_force("smtpd_use_tls") == Some("yes");
+        offers && self.certificates().next().is_some()
+    }
+
+    /// The files of the SMTP server's certificates, as written.
+    pub(super) fn certificates(&self) -> impl Iterator<Item = &str> {
+        let parameters = ["smtpd_tls_cert_file", "smtpd_tls_chain_files", "smtpd_tls_eccert_file"];
+        parameters.into_iter().filter_map(|name| self.written(name)).flat_map(list::split)
     }
 
     /// The host's own trust anchors.
@@ -155,11 +246,8 @@ fn settings(text: &str) -> impl Iterator<Item = (String, String)> + '_ {
 }
 
 fn service(line: &str) -> Option<Service> {
-    let mut fields = line.split_whitespace();
-    let (name, kind) = (fields.next()?, fields.next()?);
-    // The default of the chroot column is "n" since Postfix 3.0; before, it was "y".
-    let chroot = fields.nth(2)? == "y";
-    Some(Service { name: format!("{name}/{kind}"), chroot })
+    let fields: Vec<String> = line.split_whitespace().take(8).map(str::to_owned).collect();
+    Some(Service { name: format!("{}/{}", fields.first()?, fields.get(1)?), fields })
 }
 
 fn service_option((name, value): (String, String)) -> Option<ServiceOption> {

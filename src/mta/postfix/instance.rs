@@ -65,9 +65,6 @@ impl Instance {
         let path = self.sender_tables.first().and_then(|first| first.strip_prefix("regexp:")).map(Path::new);
         let file = path.filter(|path| path.file_name().is_some_and(|name| name == table::SENDERS));
         let Some(written) = file.and_then(|file| fs::read_to_string(file).ok()) else { return false };
-        let rules = |text: &str| -> Vec<String> {
-            text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
-        };
-        rules(&written) == rules(&table::senders(config, next_hop))
+        table::rules(&written) == table::rules(&table::senders(config, next_hop))
     }
 }

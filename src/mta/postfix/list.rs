@@ -64,10 +64,17 @@ pub fn setting(name: &str, items: &[String], separator: &str) -> String {
     }
 }
 
-/// The names of the settings in a main.cf text.
-pub fn setting_names(text: &str) -> impl Iterator<Item = &str> {
-    let settings = text.lines().filter(|line| !line.starts_with(|first: char| first == '#' || first.is_whitespace()));
-    settings.filter_map(|line| line.split_once('=').map(|(name, _)| name.trim_end()))
+/// The settings in a main.cf text, each on one line (postconf(5), the format of main.cf).
+pub fn settings(text: &str) -> Vec<(String, String)> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines().filter(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty()) {
+        match lines.last_mut() {
+            Some(last) if line.starts_with(char::is_whitespace) => last.extend([" ", line.trim()]),
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    let setting = |line: &String| line.split_once('=').map(|(name, value)| (name.trim().into(), value.trim().into()));
+    lines.iter().filter_map(setting).collect()
 }
 
 #[cfg(test)]
@@ -82,6 +89,13 @@ mod tests {
         );
         assert_eq!(split(" , "), Vec::<&str>::new());
         assert_eq!(split("a { b, c"), ["a", "{ b, c"]);
+    }
+
+    #[test]
+    fn settings_may_be_long() {
+        let text = "# a = b\nrelayhost =\nmaps =\n    a,\n# no end\n\n    b\nlast=1\n";
+        let expected = [("relayhost", ""), ("maps", "a, b"), ("last", "1")];
+        assert_eq!(settings(text), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 
     #[test]

@@ -94,7 +94,7 @@ fn first_of_tables(existing: &Existing, ours: &str, setting: &str, table: &str) 
 /// Our milter after the site's for SMTP clients, so that verifiers see the message as it came; before them for mail
 /// submitted on this host, so that signers see it as it leaves.
 fn milters(existing: &Existing, names: &Names) -> Vec<String> {
-    let ours = format!("{{ {}, connect_timeout=5s, command_timeout=10s, default_action=tempfail }}", names.socket);
+    let ours = our_milter(names);
     let merge = |setting: &str, first: bool| {
         let value = existing.written(setting).unwrap_or_default();
         let mut items: Vec<String> = list::split(value).into_iter().map(str::to_owned).collect();
@@ -113,7 +113,13 @@ fn milters(existing: &Existing, names: &Names) -> Vec<String> {
     vec![merge("smtpd_milters", false), merge("non_smtpd_milters", true)]
 }
 
-fn is_our_milter(item: &str, existing: &Existing, names: &Names) -> bool {
+/// Our milter as an item of such a list.
+pub fn our_milter(names: &Names) -> String {
+    format!("{{ {}, connect_timeout=5s, command_timeout=10s, default_action=tempfail }}", names.socket)
+}
+
+/// True for an item that is our milter, with whatever parameters.
+pub fn is_our_milter(item: &str, existing: &Existing, names: &Names) -> bool {
     let inner = item.trim_start_matches('{').trim_end_matches('}');
     let Some(socket) = list::split(inner).first().copied() else { return false };
     let queue = existing.queue_directory();

@@ -80,13 +80,7 @@ fn relay_session(request: &Request<'_>, notes: &mut Vec<String>) {
     if !existing.is_known() {
         return;
     }
-    let level = existing.in_force("smtpd_tls_security_level").unwrap_or_default();
-    let offers =
-        matches!(level, "may" | "encrypt") || level.is_empty() && existing.in_force("smtpd_use_tls") == Some("yes");
-    let certificate = ["smtpd_tls_cert_file", "smtpd_tls_chain_files", "smtpd_tls_eccert_file"]
-        .iter()
-        .any(|name| existing.written(name).is_some());
-    if !offers || !certificate {
+    if !existing.offers_tls() {
         notes.push(
             "The SMTP server offers no TLS, so the relay cannot deliver: it is refused without. Set \
              smtpd_tls_security_level = may and smtpd_tls_chain_files (or smtpd_tls_cert_file and smtpd_tls_key_file)."

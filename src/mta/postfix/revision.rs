@@ -85,8 +85,9 @@ pub fn revise(change: &mut Change, config_directory: &Path, fragments: &Fragment
         copy.write(name, &with_block(path, &read(path)?, "")?)?;
     }
     let existing = Existing::read(&copy.0)?;
+    let ours = list::settings(&fragments.main_cf);
     let settings: Vec<&str> =
-        list::setting_names(&fragments.main_cf).filter(|name| existing.is_written(name)).collect();
+        ours.iter().map(|(name, _)| name.as_str()).filter(|name| existing.is_written(name)).collect();
     let services = existing.our_services();
     let services: Vec<&str> = services.iter().map(String::as_str).collect();
     for (option, names) in [("-#", settings), ("-M#", services)] {
@@ -114,7 +115,7 @@ pub fn revise(change: &mut Change, config_directory: &Path, fragments: &Fragment
     Ok(())
 }
 
-fn read(path: &Path) -> Result<String, RevisionError> {
+pub(super) fn read(path: &Path) -> Result<String, RevisionError> {
     let bytes = fs::read(path).map_err(|error| RevisionError::File(path.to_owned(), error))?;
     // A comment in another encoding must survive; there is no way to keep it in a text.
     String::from_utf8(bytes).map_err(|_| {
@@ -142,10 +143,10 @@ fn with_block(path: &Path, text: &str, ours: &str) -> Result<String, RevisionErr
 }
 
 /// A directory of our own that is a configuration directory; removed when dropped.
-struct Copy(PathBuf);
+pub(super) struct Copy(pub PathBuf);
 
 impl Copy {
-    fn new() -> Result<Self, RevisionError> {
+    pub fn new() -> Result<Self, RevisionError> {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("conbool-milter-setup-{}-{number}", std::process::id()));
@@ -156,7 +157,7 @@ impl Copy {
         }
     }
 
-    fn write(&self, name: &str, text: &str) -> Result<(), RevisionError> {
+    pub fn write(&self, name: &str, text: &str) -> Result<(), RevisionError> {
         let path = self.0.join(name);
         fs::write(&path, text).map_err(|error| RevisionError::File(path, error))
     }

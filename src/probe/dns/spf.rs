@@ -212,7 +212,7 @@ fn sources(survey: &Survey, domain: &str, record: &Record, expansion: &Expansion
                 }
             }
             if outside.is_empty() {
-                let addresses: Vec<String> = addresses.iter().map(|address| record::of(address)).collect();
+                let addresses: Vec<String> = addresses.iter().map(record::of).collect();
                 found.push(finding(
                     "spf-direct",
                     domain,

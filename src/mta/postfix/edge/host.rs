@@ -1,11 +1,10 @@
 //! What the host's Postfix tells of itself.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{EdgeError, Layout};
 use crate::config::{Config, Edge};
-use crate::mta::postfix::command;
+use crate::mta::postfix::{command, revision};
 
 /// Settings that all instances of a host share (postmulti(1), create), and where they log.
 const SHARED: [&str; 16] = [
@@ -85,7 +84,7 @@ impl Host {
     /// The services that this Postfix has out of the box.
     pub(super) fn services(&self) -> Result<String, EdgeError> {
         let path = self.meta_directory.join("master.cf.proto");
-        fs::read_to_string(&path).map_err(|error| EdgeError::File(path, error))
+        Ok(revision::read(&path)?)
     }
 
     /// The level of defaults to ask for (COMPATIBILITY_README): that of 3.6, or the last one before.

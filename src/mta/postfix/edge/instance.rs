@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{EdgeError, Host, Layout};
+use super::{EdgeError, Host, Layout, PASSWORDS, file_names};
 use crate::config::{Edge, ONLY_INSTANCE};
-use crate::mta::postfix::{CommandError, command};
+use crate::mta::postfix::command;
+use crate::mta::postfix::revision::RevisionError;
 
 /// The group of instances that an edge belongs to (postmulti(1)).
 pub const GROUP: &str = "conbool";
@@ -67,14 +68,13 @@ impl Instance {
         let list = command::run_alone("postmulti", &["-l"])?;
         for line in list.lines() {
             let columns: Vec<&str> = line.split_whitespace().collect();
-            let [name, _, _, directory] = columns.as_slice() else { continue };
+            let [name, group, _, directory] = columns.as_slice() else { continue };
             let here = Path::new(directory) == self.layout.config;
-            if here && *name == self.name {
+            if here && *name == self.name && *group == GROUP {
                 return Ok(true);
             }
             if here || *name == self.name {
-                let said = format!("there is an instance {name} in {directory}: set edge.instance to another name");
-                return Err(CommandError::Failed("postmulti", said).into());
+                return Err(EdgeError::Taken(format!("{name} in {directory}")));
             }
         }
         Ok(false)
@@ -91,21 +91,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Postfix's own check of the configuration.
-    ///
-    /// # Errors
-    /// What it says.
-    pub fn check(&self) -> Result<(), EdgeError> {
-        command::run("postfix", &self.layout.config, &["check"])?;
-        Ok(())
-    }
-
-    /// True if the instance runs.
-    pub fn is_running(&self) -> bool {
-        command::run("postfix", &self.layout.config, &["status"]).is_ok()
-    }
-
-    /// `start`, `stop` or `reload`, for this instance alone.
+    /// `start` or `stop`, for this instance alone.
     ///
     /// # Errors
     /// What Postfix says.
@@ -125,20 +111,20 @@ impl Instance {
         Ok(command::run("postqueue", &self.layout.config, &["-j"])?.lines().count())
     }
 
-    /// Removes the instance with its files of these names and its data; its queue must be empty. What was set for it in
-    /// the primary instance goes too, unless there are other instances.
+    /// Removes the instance with its files and its data; its queue must be empty. What was set for it in the primary
+    /// instance goes too, unless there are other instances.
     ///
     /// # Errors
     /// [`EdgeError`] of the first thing that fails.
-    pub fn destroy(&self, host: &Host, files: &[String]) -> Result<(), EdgeError> {
+    pub fn destroy(&self, host: &Host) -> Result<(), EdgeError> {
         command::run_alone("postmulti", &["-e", "disable", "-i", &self.name])?;
-        for name in files {
+        for name in file_names().chain([PASSWORDS]) {
             remove(&self.layout.config.join(name))?;
         }
         // What Postfix keeps there can be made again, and its own command leaves a directory that is not empty.
         let data = &self.layout.data;
-        for entry in fs::read_dir(data).map_err(|error| EdgeError::File(data.clone(), error))? {
-            let entry = entry.map_err(|error| EdgeError::File(data.clone(), error))?;
+        for entry in fs::read_dir(data).map_err(|error| RevisionError::File(data.clone(), error))? {
+            let entry = entry.map_err(|error| RevisionError::File(data.clone(), error))?;
             remove(&entry.path())?;
         }
         command::run_alone("postmulti", &["-e", "destroy", "-i", &self.name])?;
@@ -156,7 +142,9 @@ fn words(words: &[&str]) -> Vec<String> {
 
 fn remove(path: &Path) -> Result<(), EdgeError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(EdgeError::File(path.to_owned(), error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(RevisionError::File(path.to_owned(), error).into())
+        }
         _ => Ok(()),
     }
 }
