@@ -327,7 +327,8 @@ const CA_BUNDLES: [&str; 5] = [
     "/usr/local/share/certs/ca-root-nss.crt",
 ];
 
-fn find_ca_bundle() -> Option<PathBuf> {
+/// The system's trust anchors, if they are in one of the well-known places.
+pub(in crate::mta) fn find_ca_bundle() -> Option<PathBuf> {
     CA_BUNDLES.iter().map(PathBuf::from).find(|bundle| bundle.is_file())
 }
 

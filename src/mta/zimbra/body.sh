@@ -44,7 +44,7 @@ object_get() {
     server) zmprov -l gs "$2" "$3" ;;
     domain) zmprov -l gd "$2" "$3" ;;
     config) zmprov -l gcf "$3" ;;
-    esac | sed -n "/^$3: /,\$p" | sed "1s/^$3: //"
+    esac </dev/null | sed -n "/^$3: /,\$p" | sed "1s/^$3: //"
 }
 
 # object_set KIND NAME ATTRIBUTE VALUE
@@ -53,7 +53,7 @@ object_set() {
     server) zmprov -l ms "$2" "$3" "$4" ;;
     domain) zmprov -l md "$2" "$3" "$4" ;;
     config) zmprov -l mcf "$3" "$4" ;;
-    esac >/dev/null
+    esac </dev/null >/dev/null
 }
 
 # attribute KIND NAME ATTRIBUTE VALUE DEFAULT: sets a value in the place of none or of Zimbra's default, and keeps the old
@@ -146,23 +146,17 @@ setting() {
 
 # --- Files that zmconfigd makes others from.
 
-# replace FILE: the file becomes standard input, with its mode; shows the difference.
+# replace FILE: the file becomes what is in $work/new, with its mode; shows the difference.
 replace() {
-    new=$(mktemp "$1.XXXXXX")
-    # shellcheck disable=SC2064 # the name as it is now
-    trap "rm -f '$new'" EXIT
-    cat >"$new"
-    [ -s "$new" ] || die "$1: nothing would be left of it"
-    if ! diff -u "$1" "$new"; then
-        if doing "$1 changes"; then
-            if [ "$mode" = apply ] && [ ! -f "$kept/$(basename "$1").before" ]; then
-                cp -p "$1" "$kept/$(basename "$1").before"
-            fi
-            chmod "$(stat -c %a "$1")" "$new"
-            mv -f "$new" "$1"
-        fi
+    [ -s "$work/new" ] || die "$1: nothing would be left of it"
+    if ! diff -u "$1" "$work/new" && doing "$1 changes"; then
+        [ "$mode" != apply ] || [ -f "$kept/${1##*/}.before" ] || cp -p "$1" "$kept/${1##*/}.before"
+        cp -p "$1" "$1.new"
+        chmod u+w "$1.new"
+        cat "$work/new" >"$1.new"
+        chmod "$(stat -c %a "$1")" "$1.new"
+        mv -f "$1.new" "$1"
     fi
-    rm -f "$new"
 }
 
 # The file without anything of ours.
@@ -198,15 +192,15 @@ with_listener() {
 }
 
 master() {
-    case $mode in
-    rollback) original_master ;;
-    *)
+    if [ "$mode" = rollback ]; then
+        original_master
+    else
         original_master | with_listener
         echo "$begin"
         services
         echo "$end"
-        ;;
-    esac | replace "$master_cf_in"
+    fi >"$work/new"
+    replace "$master_cf_in"
 }
 
 relay_restrictions() {
@@ -214,7 +208,8 @@ relay_restrictions() {
         $0 == ENVIRON["I"] { next }
         ENVIRON["MODE"] != "rollback" && $1 == "reject_unauth_destination" { print ENVIRON["I"] }
         { print }
-    ' "$relay_cf" | replace "$relay_cf"
+    ' "$relay_cf" >"$work/new"
+    replace "$relay_cf"
 }
 
 tables() {
@@ -242,7 +237,7 @@ preconditions() {
     case $(zmlocalconfig -s -m nokey postjournal_enabled 2>/dev/null || :) in
     [Tt][Rr][Uu][Ee] | 1) die "postjournal is on (zmlocalconfig postjournal_enabled), which takes mail past this wiring" ;;
     esac
-    enabled=$(object_get server "$host" zimbraServiceEnabled; zmprov -l gs "$host" zimbraServiceEnabled)
+    enabled=$(zmprov -l gs "$host" zimbraServiceEnabled </dev/null)
     case "$filter $enabled" in
     yes*amavis*) ;;
     no*amavis*) die "amavis is on: generate this script again without --no-content-filter, or exempt mail skips amavis" ;;
@@ -259,6 +254,8 @@ case ${1-} in
 esac
 [ $# -le 1 ] || usage
 host=$(zmhostname)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 [ "$mode" = rollback ] || preconditions
 [ "$mode" = show ] || mkdir -p "$kept"
 
