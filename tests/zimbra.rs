@@ -24,7 +24,7 @@ fn script(content_filter: bool) -> String {
 }
 
 /// Zimbra's commands: values are files `KIND.NAME.ATTRIBUTE`, every change is noted.
-const ZMPROV: &str = r#"#!/bin/sh
+const ZMPROV: &str = r##"#!/bin/sh
 [ "$1" != -l ] || shift
 case $1 in
 gs | gd) kind=$1 name=$2 attribute=$3 ;;
@@ -44,7 +44,7 @@ m*)
     printf '%s' "$value" >"$file"
     ;;
 esac
-"#;
+"##;
 
 /// What zmconfigd does of what matters here when the MTA is restarted.
 const ZMMTACTL: &str = r#"#!/bin/sh
@@ -188,7 +188,10 @@ fn it_is_applied_once_survives_an_upgrade_and_is_taken_back() {
 
     let (succeeded, text) = zimbra.run(&script, &["--apply"]);
     assert!(succeeded && text.contains("In force."), "{text}");
-    assert!(text.contains("zimbraAdminSieveScriptBefore of domain second.test is 'keep;', and is not changed"), "{text}");
+    assert!(
+        text.contains("zimbraAdminSieveScriptBefore of domain second.test is 'keep;', and is not changed"),
+        "{text}"
+    );
     let ours = "{ inet:127.0.0.1:8891, connect_timeout=5s, command_timeout=10s, default_action=tempfail }";
     assert_eq!(zimbra.value("s.mta.customer.test.zimbraMtaSmtpdMilters"), format!("inet:127.0.0.1:5000, {ours}"));
     assert_eq!(zimbra.value("s.mta.customer.test.zimbraMtaNonSmtpdMilters"), ours);
@@ -232,7 +235,8 @@ fn it_is_applied_once_survives_an_upgrade_and_is_taken_back() {
     assert!(succeeded && text.contains("as it was before"), "{text}");
     let mut after = zimbra.state();
     // Made by the stand-in from the rest, and what nobody wants back.
-    let made = ["common/conf/master.cf", "common/conf/main.cf"].map(|file| zimbra.home.join(file).display().to_string());
+    let made =
+        ["common/conf/master.cf", "common/conf/main.cf"].map(|file| zimbra.home.join(file).display().to_string());
     let mut before = before;
     for file in &made {
         after.remove(file);
