@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::headers::Marker;
-use crate::mta::postfix::{self, Existing, Fragments, Listeners, Request};
+use crate::mta::postfix::{self, Existing, Fragments, Listeners, Request, list, quoted};
 use crate::provider::Provider;
 
 /// Where the tables lie: what is here stays through an upgrade of Zimbra.
@@ -81,7 +81,7 @@ impl Script<'_> {
         if let Some(line) = fragments.master_cf.lines().find(taken) {
             return Err(ScriptError::Placeholder(line.to_owned()));
         }
-        let settings = settings(&fragments.main_cf);
+        let settings = list::settings(&fragments.main_cf);
         let value = |name: &str| settings.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         let client_access = value("smtpd_relay_restrictions").unwrap_or_default();
         let client_access = client_access.split(", ").find(|item| item.contains("conbool_clients")).unwrap_or_default();
@@ -137,7 +137,7 @@ impl Script<'_> {
         };
         let request = Request {
             config: self.config,
-            provider_relay_host: &self.provider.relay.host,
+            provider: self.provider,
             config_directory: Path::new(TABLES),
             existing,
             listeners: self.listeners,
@@ -190,27 +190,6 @@ impl Script<'_> {
     }
 }
 
-/// The settings of a main.cf text, each with its value on one line.
-fn settings(main_cf: &str) -> Vec<(String, String)> {
-    let mut settings: Vec<(String, String)> = Vec::new();
-    for line in main_cf.lines().filter(|line| !line.starts_with('#')) {
-        if line.starts_with(char::is_whitespace) {
-            if let Some((_, value)) = settings.last_mut() {
-                value.push_str(if value.is_empty() { "" } else { " " });
-                value.push_str(line.trim());
-            }
-        } else if let Some((name, value)) = line.split_once('=') {
-            settings.push((name.trim().to_owned(), value.trim().to_owned()));
-        }
-    }
-    settings
-}
-
-/// A word of a shell command.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 /// A shell function that prints a text.
 fn function(name: &str, text: &str) -> String {
     let end = "END_OF_TEXT";
@@ -235,15 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_in_shell_and_patterns() {
-        assert_eq!(quoted("a'b $x"), r"'a'\''b $x'");
+    fn patterns_match_in_any_case() {
         assert_eq!(any_case("Yes-1"), r"[Yy][Ee][Ss]\-1");
-    }
-
-    #[test]
-    fn settings_are_put_on_one_line() {
-        let text = "\n# NOTE: a = b\na = b\nlist =\n    c,\n    { d, e=f }\nempty =\n";
-        let expected = [("a", "b"), ("list", "c, { d, e=f }"), ("empty", "")];
-        assert_eq!(settings(text), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }

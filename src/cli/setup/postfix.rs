@@ -46,7 +46,7 @@ pub fn run(config: &Path, args: &Arguments) -> Result<(), String> {
     let generate = if args.behind_content_filter { postfix::generate_behind_filter } else { postfix::generate };
     let fragments = generate(&Request {
         config: &config,
-        provider_relay_host: &provider.relay.host,
+        provider: &provider,
         config_directory: &directory,
         existing,
         listeners: Listeners {

@@ -1,6 +1,6 @@
 //! The look-up tables: `regexp:` (regexp_table(5)) and `cidr:` (cidr_table(5)), which every Postfix has.
 
-use super::Names;
+use super::Routing;
 use crate::config::Config;
 use crate::verdict::{CARRIED_ROUTE_FIELD, Mode, ROUTE_FIELD};
 
@@ -26,11 +26,12 @@ pub fn senders(config: &Config, next_hop: &str) -> String {
     table
 }
 
-/// What the milter's routing header does (header_checks(5), FILTER).
-pub fn routes(names: &Names) -> String {
+/// What the milter's routing header does (header_checks(5)): FILTER, or, with a content filter in between, REPLACE by a
+/// field that lasts until the message is back from it.
+pub fn routes(routing: &Routing, behind_filter: bool) -> String {
     let mut table = head("The header that the milter adds for a moment to say where a message goes.");
-    for (value, listener) in listeners(names) {
-        let action = if names.behind_filter {
+    for (value, listener) in listeners(routing) {
+        let action = if behind_filter {
             format!("REPLACE {CARRIED_ROUTE_FIELD}: {value}")
         } else {
             format!("FILTER conbool-split:{listener}")
@@ -41,10 +42,10 @@ pub fn routes(names: &Names) -> String {
 }
 
 /// What the milter's route does once a message is back from the content filter (header_checks(5), FILTER).
-pub fn filtered(names: &Names, config: &Config) -> String {
+pub fn filtered(routing: &Routing, config: &Config) -> String {
     let mut table = head("Where the milter said that a message goes, once it is back from the content filter.");
     // The milter takes forged fields out of messages unless it changes nothing at all.
-    let routes = if config.modes.whole == Mode::Monitor { None } else { Some(listeners(names)) };
+    let routes = if config.modes.whole == Mode::Monitor { None } else { Some(listeners(routing)) };
     for (value, listener) in routes.into_iter().flatten() {
         table.push_str(&format!("/^{CARRIED_ROUTE_FIELD}: *{value}$/ FILTER conbool-split:{listener}\n"));
     }
@@ -57,8 +58,8 @@ pub fn carried() -> String {
 }
 
 /// What the milter can say, and the listener for each.
-fn listeners(names: &Names) -> [(&'static str, &str); 2] {
-    [("direct", &names.direct_listener), ("relay", &names.relay_listener)]
+fn listeners(routing: &Routing) -> [(&'static str, &str); 2] {
+    [("direct", &routing.direct_listener), ("relay", &routing.relay_listener)]
 }
 
 /// Senders whose mail the relay may hand back for other sites (access(5)).
