@@ -4,6 +4,7 @@ mod edge;
 mod exchange_online;
 mod open_xchange;
 mod postfix;
+mod zimbra;
 
 use std::path::Path;
 
@@ -19,6 +20,7 @@ enum Server {
     Edge(edge::Arguments),
     Postfix(postfix::Arguments),
     OpenXchange(open_xchange::Arguments),
+    Zimbra(zimbra::Arguments),
     ExchangeOnline(exchange_online::Arguments),
 }
 
@@ -31,6 +33,7 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
         Server::Edge(arguments) => edge::run(config, arguments),
         Server::Postfix(arguments) => postfix::run(config, arguments),
         Server::OpenXchange(arguments) => open_xchange::run(config, arguments),
+        Server::Zimbra(arguments) => zimbra::run(config, arguments),
         Server::ExchangeOnline(arguments) => exchange_online::run(config, arguments),
     }
 }
