@@ -12,8 +12,8 @@ use std::time::Duration;
 use conbool_milter::address::Share;
 use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
-    self, Config, Direct, Doctor, HoldBack, Ldap, LdapServer, LockDown, Log, LogFormat, Loops, Mailbox, Membership, Milter,
-    Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType, Telemetry,
+    self, Config, Direct, Doctor, HoldBack, Ldap, LdapServer, LockDown, Log, LogFormat, Loops, Mailbox, Membership,
+    Milter, Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType, Telemetry,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
@@ -108,16 +108,18 @@ fn five_lines_are_enough() {
             from_field: true,
             refresh: Duration::from_secs(900),
             hold_back: HoldBack { below: 0.5, from: 10 },
+            sections: vec![],
             named: [].into(),
         },
         lock_down: LockDown {
-            mode: lock_down::Mode::Off,
+            mode: None,
             open_recipients: vec![],
             mx_hosts: None,
             interval: Duration::from_secs(900),
             settle_time: Duration::from_secs(86_400),
         },
         kind: kind::Settings::default(),
+        provider_settings: [].into(),
         // Depends on the host: a site's script is used where there is one.
         rules: config.rules.clone(),
         direct: Direct { next_hop: None },
@@ -138,6 +140,12 @@ fn five_lines_are_enough() {
 fn everything_can_be_set() {
     set_mode(&file("ldap-password"), 0o600);
     let config = load(GOOD, "everything.toml").unwrap();
+    let people = Scope {
+        senders: ["alice@customer.test", "@xn--bcher-kva.test", "jürgen@sub.customer.test"].map(Into::into).into(),
+        files: vec![file("senders")],
+        groups: vec!["cn=relay,dc=customer,dc=test".into(), "relay-users".into()],
+        ..scope(ScopeMode::Group)
+    };
     let expected = Config {
         provider: file("provider").to_str().unwrap().to_owned(),
         domains: vec!["customer.test".into(), "xn--bcher-kva.test".into(), "sub.customer.test".into()],
@@ -168,19 +176,13 @@ fn everything_can_be_set() {
         },
         state_directory: file("state"),
         scope: Scopes {
-            default: Scope {
-                senders: ["alice@customer.test", "@xn--bcher-kva.test", "jürgen@sub.customer.test"]
-                    .map(Into::into)
-                    .into(),
-                files: vec![file("senders")],
-                groups: vec!["cn=relay,dc=customer,dc=test".into(), "relay-users".into()],
-                share: Share::new(0.25).unwrap(),
-                ..scope(ScopeMode::Group)
-            },
+            default: Scope { share: Share::new(0.25).unwrap(), ..people.clone() },
             from_field: false,
             refresh: Duration::from_secs(60),
             hold_back: HoldBack { below: 0.0, from: 100 },
+            sections: vec!["people".into(), "NTA-7516".into()],
             named: [
+                ("people".into(), people),
                 ("avg".into(), Scope { senders: vec!["bob@remote.test".into()], ..scope(ScopeMode::List) }),
                 ("NTA-7516".into(), Scope { files: vec![file("senders")], ..scope(ScopeMode::List) }),
                 ("tenth".into(), Scope { share: Share::new(0.1).unwrap(), ..scope(ScopeMode::All) }),
@@ -188,7 +190,7 @@ fn everything_can_be_set() {
             .into(),
         },
         lock_down: LockDown {
-            mode: lock_down::Mode::Auto,
+            mode: Some(lock_down::Mode::Auto),
             open_recipients: ["postmaster", "abuse@xn--bcher-kva.test"].map(Into::into).into(),
             mx_hosts: Some(["mx.example.net", "*.xn--bcher-kva.example"].map(Into::into).into()),
             interval: Duration::from_secs(60),
@@ -201,6 +203,7 @@ fn everything_can_be_set() {
             calendaring_alone: true,
             weak_automatic_reply: true,
         },
+        provider_settings: [("customer_id".into(), "47 11".into())].into(),
         rules: Rules { site_script: Some(file("site.sieve")) },
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
         loops: Loops { max_passes: 9, max_host_passes: 20, action: LoopAction::Reject },
@@ -248,8 +251,13 @@ fn everything_can_be_set() {
     assert_eq!(config, expected);
     let text = fs::read_to_string(format!("{GOOD}everything.toml")).unwrap();
     for key in config::keys() {
-        let name = key.rsplit('.').next().unwrap();
-        assert!(text.lines().any(|line| line.starts_with(&format!("{name} ="))), "everything.toml lacks {key}");
+        // A section whose keys are the provider's to choose is there as a whole.
+        let line = match key.rsplit_once('.') {
+            Some((section, "NAME")) => format!("[{section}]"),
+            Some((_, name)) => format!("{name} ="),
+            None => format!("{key} ="),
+        };
+        assert!(text.lines().any(|there| there.starts_with(&line)), "everything.toml lacks {key}");
     }
 }
 

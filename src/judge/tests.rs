@@ -5,7 +5,7 @@ use crate::address::{AddressSet, Share};
 use crate::case::{Client, HeaderSection, Limit};
 use crate::headers::Marker;
 use crate::lock_down;
-use crate::rules::Script;
+use crate::rules::{self, Script};
 use crate::scope::Entries;
 
 const POLICY: &str = include_str!("../../sieve/conbool/policy.sieve");
@@ -13,6 +13,8 @@ const POLICY: &str = include_str!("../../sieve/conbool/policy.sieve");
 fn site_with(senders: AddressSet, site_script: &str) -> Site {
     let marker = |name: &str, value: &str| Some(Marker { name: name.into(), value: value.into() });
     let scripts = [POLICY, site_script].map(|text| Script { file: "test.sieve".into(), text: text.into() });
+    let lists = [SCOPE_LIST.into(), named_scope_list("avg")].into();
+    let names = rules::Names { lists, settings: [].into() };
     Site {
         hosted: ["customer.test", "second.test"].map(String::from).into(),
         trust: Trust {
@@ -20,6 +22,7 @@ fn site_with(senders: AddressSet, site_script: &str) -> Site {
             relay_certificates: Vec::new(),
             internal_networks: vec!["10.0.0.0/8".parse().unwrap()],
         },
+        relay: Some(Relay { hands_back: true }),
         scope: Scope { senders: Arc::new(senders), from_field: true },
         sender_table: Arc::new(ArcSwap::from_pointee(SenderTable::HostedDomains)),
         kind: kind::Settings::default(),
@@ -37,7 +40,7 @@ fn site_with(senders: AddressSet, site_script: &str) -> Site {
         limits: Limits::default(),
         modes: Modes::ENFORCE,
         lists: Arc::default(),
-        rules: Arc::new(Rules::compile(&scripts, &[SCOPE_LIST.into(), named_scope_list("avg")].into()).unwrap()),
+        rules: Arc::new(Rules::compile(&scripts, &names).unwrap()),
     }
 }
 

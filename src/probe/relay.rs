@@ -42,7 +42,10 @@ pub async fn examine(
     message_size_limit: Option<u64>,
     deadline: Instant,
 ) -> Vec<Finding> {
-    let host = config.relay.host.clone().or_else(|| Some(provider?.relay.host.clone()));
+    if let Some(provider) = provider.filter(|provider| provider.relay.is_none()) {
+        return vec![finding("relay", "", Status::Pass, format!("{} takes no outgoing mail", provider.name))];
+    }
+    let host = config.relay.host.clone().or_else(|| Some(provider?.relay.as_ref()?.host.clone()));
     let Some(host) = host else {
         let seen = "neither the configuration nor the provider names a relay";
         return vec![finding("relay", "", Status::Unknown, seen).mended_by("[relay] host = \"mail.example.net\"")];

@@ -12,6 +12,8 @@ fn facts() -> Facts {
         flagged: false,
         released: false,
         forged: 0,
+        recipients: Some(Recipients::Mixed),
+        named_scopes: vec!["NTA-7516".into()],
     }
 }
 
@@ -36,7 +38,12 @@ fn case(fields: &[(&str, &str)]) -> Case {
 }
 
 fn compile(scripts: &[Script]) -> Result<Rules, Vec<ScriptError>> {
-    Rules::compile(scripts, &lists().into_keys().collect())
+    Rules::compile(scripts, &names())
+}
+
+fn names() -> Names {
+    let settings = [("customer_id".to_string(), "47 11".to_string()), ("region".to_string(), String::new())];
+    Names { lists: lists().into_keys().chain(["scope.NTA-7516".to_string()]).collect(), settings: settings.into() }
 }
 
 fn run(texts: &[&str], fields: &[(&str, &str)]) -> Result<Effects, RulesFailure> {
@@ -59,7 +66,7 @@ fn the_reasons_in_the_text_are_known_beforehand() {
     let provider = "require \"imap4flags\"; addflag [\"$NotJunk\", \"direct:released\"];";
     let site = "require [\"imap4flags\", \"variables\"]; set \"why\" \"relay:Board papers direct\"; # direct:comment\n\
                 addflag \"${why}\"; if true { keep :flags \"direct:fax\"; } addflag \"direct:${why}\";";
-    let rules = Rules::compile(&[script(provider), script(site)], &BTreeSet::new()).unwrap();
+    let rules = Rules::compile(&[script(provider), script(site)], &Names::default()).unwrap();
     assert_eq!(rules.reasons().into_iter().collect::<Vec<_>>(), ["board", "fax", "released", "rule"]);
 }
 

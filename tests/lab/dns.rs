@@ -29,6 +29,7 @@ pub struct Dns {
     zone: PathBuf,
     process: Option<Process>,
     failure: Option<Failure>,
+    deaf: Option<UdpSocket>,
 }
 
 /// Answers every question with SERVFAIL, until it is dropped.
@@ -70,8 +71,14 @@ impl Dns {
     /// Starts the name server with an address record for each host, and the exchanges of the lab's domains.
     pub fn start<'a>(dir: &Path, hosts: impl Iterator<Item = (&'a str, Ipv4Addr)>) -> Result<Self, String> {
         let hosts = hosts.map(|(name, address)| format!("--host-record={name},{address}")).collect();
-        let mut dns =
-            Self { hosts, log: dir.join("dns.log"), zone: dir.join("dns.zone"), process: None, failure: None };
+        let mut dns = Self {
+            hosts,
+            log: dir.join("dns.log"),
+            zone: dir.join("dns.zone"),
+            process: None,
+            failure: None,
+            deaf: None,
+        };
         dns.serve(&MX)?;
         Ok(dns)
     }
@@ -103,10 +110,19 @@ impl Dns {
         Ok(())
     }
 
+    /// Takes every question and answers none.
+    pub fn hang(&mut self) -> Result<(), String> {
+        self.stop();
+        let deaf = UdpSocket::bind((NAME_SERVER, 53)).map_err(|error| format!("a deaf name server: {error}"))?;
+        self.deaf = Some(deaf);
+        Ok(())
+    }
+
     /// Answers nothing any more.
     pub fn stop(&mut self) {
         self.process = None;
         self.failure = None;
+        self.deaf = None;
     }
 
     fn run(&mut self, arguments: Vec<String>) -> Result<(), String> {

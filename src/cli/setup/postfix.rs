@@ -42,7 +42,7 @@ pub fn run(config: &Path, args: &Arguments) -> Result<(), String> {
     let existing = Existing::read(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let fragments = postfix::generate(&Request {
         config: &config,
-        provider_relay_host: &provider.relay.host,
+        provider: &provider,
         config_directory: &directory,
         existing,
         listeners: Listeners {

@@ -7,7 +7,7 @@ use super::command::{self, CommandError};
 use super::{Listeners, list};
 
 /// Parameters whose value in force matters, set in main.cf or not.
-const IN_FORCE: [&str; 36] = [
+const IN_FORCE: &[&str] = &[
     "compatibility_level",
     "content_filter",
     "default_database_type",
@@ -15,6 +15,7 @@ const IN_FORCE: [&str; 36] = [
     "default_transport",
     "mail_owner",
     "mail_version",
+    "default_process_limit",
     "message_size_limit",
     "milter_default_action",
     "milter_header_checks",
@@ -103,7 +104,7 @@ impl Existing {
         }
         let ask = |arguments: &[&str]| command::run("postconf", config_directory, arguments);
         let written = ask(&["-n"])?;
-        let in_force = ask(&[&["-x"], &IN_FORCE[..]].concat())?;
+        let in_force = ask(&[&["-x"], IN_FORCE].concat())?;
         // A directory with main.cf only is no instance yet, and no reason to stop.
         let master = config_directory.join("master.cf").exists();
         let services = if master { ask(&["-M"])? } else { String::new() };
@@ -147,6 +148,12 @@ impl Existing {
             || self.options.iter().any(|option| {
                 option.service == service && option.name == "cleanup_service_name" && option.value == "conbool-cleanup"
             })
+    }
+
+    /// The settings of an earlier run in main.cf that are of nobody else's services.
+    pub(super) fn our_settings(&self) -> impl Iterator<Item = &str> {
+        let is_ours = |name: &&str| name.starts_with("conbool-") || name.starts_with("conbool_");
+        self.written.keys().map(String::as_str).filter(is_ours)
     }
 
     /// The value of a parameter as written in main.cf; empty values and parameters that are not set are `None`.

@@ -15,12 +15,19 @@ pub fn notes(request: &Request<'_>, names: &Names) -> Vec<String> {
                 .to_owned(),
         );
     }
-    former_route(request, &mut notes);
-    sender_table(request, &mut notes);
-    relay_session(request, &mut notes);
-    other_routes(existing, &mut notes);
+    if names.routing.is_some() {
+        former_route(request, &mut notes);
+        sender_table(request, &mut notes);
+        trust_anchors(request, &mut notes);
+    }
+    if !request.config.relay.networks.is_empty() {
+        offered_tls(existing, &mut notes);
+    }
+    if names.routing.is_some() {
+        other_routes(existing, &mut notes);
+    }
     milters(existing, names, &mut notes);
-    restrictions(existing, &mut notes);
+    restrictions(existing, names, &mut notes);
     services(existing, &mut notes);
     notes
 }
@@ -65,7 +72,7 @@ fn sender_table(request: &Request<'_>, notes: &mut Vec<String>) {
     }
 }
 
-fn relay_session(request: &Request<'_>, notes: &mut Vec<String>) {
+fn trust_anchors(request: &Request<'_>, notes: &mut Vec<String>) {
     let existing = &request.existing;
     let relay = &request.config.relay;
     let anchored = ["smtp_tls_CAfile", "smtp_tls_CApath"].iter().any(|name| existing.written(name).is_some());
@@ -76,6 +83,10 @@ fn relay_session(request: &Request<'_>, notes: &mut Vec<String>) {
                 .to_owned(),
         );
     }
+}
+
+/// What the provider's mail to this host needs.
+fn offered_tls(existing: &Existing, notes: &mut Vec<String>) {
     if !existing.is_known() {
         return;
     }
@@ -138,13 +149,13 @@ fn milters(existing: &Existing, names: &Names, notes: &mut Vec<String>) {
     }
 }
 
-fn restrictions(existing: &Existing, notes: &mut Vec<String>) {
+fn restrictions(existing: &Existing, names: &Names, notes: &mut Vec<String>) {
     let refusing: Vec<&str> =
         ["smtpd_client_restrictions", "smtpd_sender_restrictions", "smtpd_recipient_restrictions"]
             .into_iter()
             .filter(|name| existing.written(name).is_some())
             .collect();
-    if !refusing.is_empty() {
+    if names.hand_back && !refusing.is_empty() {
         notes.push(format!(
             "The relay hands back mail of hosted senders from its own addresses: see that {} (SPF, sender login or own \
              domain checks, block lists) does not refuse it.",

@@ -1,6 +1,6 @@
 //! The look-up tables: `regexp:` (regexp_table(5)) and `cidr:` (cidr_table(5)), which every Postfix has.
 
-use super::Names;
+use super::Routing;
 use crate::config::Config;
 
 // File names of the tables, all with the same prefix.
@@ -24,9 +24,9 @@ pub fn senders(config: &Config, next_hop: &str) -> String {
 }
 
 /// What the milter's routing header does (header_checks(5), FILTER).
-pub fn routes(names: &Names) -> String {
+pub fn routes(routing: &Routing) -> String {
     let mut table = head("The header that the milter adds for a moment to say where a message goes.");
-    for (value, listener) in [("direct", &names.direct_listener), ("relay", &names.relay_listener)] {
+    for (value, listener) in [("direct", &routing.direct_listener), ("relay", &routing.relay_listener)] {
         table.push_str(&format!("/^X-Conbool-Route: *{value}$/ FILTER conbool-split:{listener}\n"));
     }
     table
