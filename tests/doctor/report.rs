@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 fn healthy() -> Result<(), Error> {
     let mut lab = Lab::start("doctor-healthy")?;
-    lab.dns.publish(&crate::dns::good_records()?)?;
+    lab.dns.serve_records(&crate::dns::good_records()?)?;
     let mut keys = good_config();
     let mut set = |key: &str, value: &str| keys.insert(("relay".to_owned(), key.to_owned()), format!("\"{value}\""));
     set("host", "relay.conbool.test");
@@ -43,7 +43,7 @@ fn shapes() -> Result<(), Error> {
     let mut records = crate::dns::good_records()?;
     records.retain(|record| !record.starts_with("_dmarc"));
     records.push("customer.test TXT v=spf1 \x1b[31m -all".into());
-    lab.dns.publish(&records)?;
+    lab.dns.serve_records(&records)?;
     let config = write_config(&lab.dir, &good_config())?;
     let output = doctor(&config, &["dns"])?;
     let page = text(&output.stdout);
@@ -83,7 +83,7 @@ fn shapes() -> Result<(), Error> {
 
 fn broken_configuration() -> Result<(), Error> {
     let mut lab = Lab::start("doctor-broken")?;
-    lab.dns.publish(&crate::dns::good_records()?)?;
+    lab.dns.serve_records(&crate::dns::good_records()?)?;
     let mut keys = good_config();
     keys.insert(("log".into(), "level".into()), "\"loud\"".into());
     let config = write_config(&lab.dir, &keys)?;
