@@ -51,7 +51,7 @@ fn shapes() -> Result<(), Error> {
         "dns",
         "  pass     mx           customer.test                  10 mx1.provider.test, 20 mx2.provider.test",
         "           _dmarc.customer.test. IN TXT \"v=DMARC1; p=none; rua=mailto:postmaster@customer.test\"",
-        "8 looked at: 1 fail, 1 warn, 0 unknown, 6 pass",
+        "7 looked at: 1 fail, 1 warn, 0 unknown, 5 pass",
     ] {
         if !page.lines().any(|found| found == line) {
             return Err(format!("{line:?} is missing in:\n{page}").into());
@@ -68,7 +68,7 @@ fn shapes() -> Result<(), Error> {
     if keys(first) != Some(expected) || keys(&json) != Some(["findings", "totals"].map(String::from).to_vec()) {
         return Err(format!("not the shape that it had: {json:#}").into());
     }
-    let totals = serde_json::json!({"fail": 1, "warn": 1, "unknown": 0, "pass": 6});
+    let totals = serde_json::json!({"fail": 1, "warn": 1, "unknown": 0, "pass": 5});
     if json["totals"] != totals {
         return Err(format!("{:#}", json["totals"]).into());
     }
