@@ -12,8 +12,9 @@ use std::time::Duration;
 use conbool_milter::address::Share;
 use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
-    self, Config, Direct, Doctor, HoldBack, Ldap, LdapServer, LockDown, Log, LogFormat, Loops, Mailbox, Membership,
-    Milter, Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType, Telemetry,
+    self, Authentication, Config, Direct, Doctor, Edge, HoldBack, InnerTls, Ldap, LdapServer, LockDown, Log, LogFormat,
+    Loops, Mailbox, Membership, Milter, Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket,
+    TableType, Telemetry, VerifyRecipients,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
@@ -126,6 +127,7 @@ fn five_lines_are_enough() {
         loops: Loops { max_passes: 4, max_host_passes: 15, action: LoopAction::Quarantine },
         postfix: Postfix { config_directory: "/etc/postfix".into(), table_type: None },
         mailbox: Mailbox { spam_folder: "Spam".into() },
+        edge: None,
         ldap: None,
         limits: Limits::default(),
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
@@ -149,7 +151,10 @@ fn everything_can_be_set() {
     let expected = Config {
         provider: file("provider").to_str().unwrap().to_owned(),
         domains: vec!["customer.test".into(), "xn--bcher-kva.test".into(), "sub.customer.test".into()],
-        internal_networks: ["10.0.0.0/8", "203.0.113.7/32", "2001:db8::7/128"].map(|n| n.parse().unwrap()).into(),
+        // The inner server's are internal too.
+        internal_networks: ["10.0.0.0/8", "203.0.113.7/32", "2001:db8::7/128", "203.0.113.10/32"]
+            .map(|n| n.parse().unwrap())
+            .into(),
         modes: Modes { whole: Mode::Monitor, routing: Mode::Monitor, spam: Mode::Monitor },
         relay: Relay {
             networks: ["192.0.2.0/24", "2001:db8:1::/48"].map(|n| n.parse().unwrap()).into(),
@@ -209,6 +214,32 @@ fn everything_can_be_set() {
         loops: Loops { max_passes: 9, max_host_passes: 20, action: LoopAction::Reject },
         postfix: Postfix { config_directory: file("postfix"), table_type: Some(TableType::Lmdb) },
         mailbox: Mailbox { spam_folder: "Junk/Müll".into() },
+        edge: Some(Edge {
+            inner: "[inner.customer.test]:2525".into(),
+            networks: ["10.0.0.0/8", "203.0.113.10/32"].map(|n| n.parse().unwrap()).into(),
+            certificate: file("client.pem"),
+            key: file("client.key"),
+            instance: "postfix-edge".into(),
+            hostname: Some("edge.customer.test".into()),
+            listen: ["203.0.113.20", "2001:db8::20"].map(|address| address.parse().unwrap()).into(),
+            port: 2526,
+            split_port: 25047,
+            require_tls: true,
+            authentication: Authentication::Certificate,
+            fingerprints: vec![["00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF"; 2].join(":")],
+            inner_tls: InnerTls::Fingerprint,
+            inner_tls_name: Some("inner.customer.test".into()),
+            inner_fingerprints: vec![
+                ["FF:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF", "00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF"]
+                    .join(":"),
+            ],
+            inner_ca_file: Some(file("ca.pem")),
+            verify_recipients: VerifyRecipients::List,
+            recipient_table: Some("hash:/etc/postfix/recipients".into()),
+            open: true,
+            queue_lifetime: Duration::from_secs(7200),
+            message_size_limit: 20_000_000,
+        }),
         ldap: Some(Ldap {
             servers: vec![
                 LdapServer { host: "ldap.customer.test".into(), port: 636, ldaps: true },

@@ -202,7 +202,7 @@ impl Installation {
         }
         self.site.daemon.signal("CONT")?;
         self.shell("chown daemon:postfix queue/conbool/*.sock && chmod 660 queue/conbool/*.sock")?;
-        self.site.lab.dns.publish(&EXCHANGES, &TEXTS)?;
+        self.site.lab.dns.publish(&records(&EXCHANGES, &TEXTS))?;
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use sha2::{Digest, Sha256};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -116,6 +117,11 @@ impl Authority {
 }
 
 impl Identity {
+    /// SHA-256 of the certificate, as Postfix and openssl(1) write it.
+    pub fn fingerprint(&self) -> String {
+        Sha256::digest(&self.certificate).iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
+    }
+
     /// True if this is the certificate that a peer has shown.
     pub fn is(&self, shown: &CertificateDer<'_>) -> bool {
         self.certificate == *shown

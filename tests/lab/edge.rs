@@ -27,7 +27,7 @@ const PRIMARY: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 9);
 /// A client in the inner server's network.
 const DESK: Ipv4Addr = Ipv4Addr::new(127, 0, 5, 1);
 
-/// Our configuration, but for more settings of section edge.
+/// Our configuration.
 const CONFIG: &str = "\
 provider = \"conbool\"
 domains = [\"customer.test\", \"second.test\"]
@@ -129,9 +129,19 @@ fn fill_in(lab: &Lab, text: &str) -> String {
     text.replace("@lab@", &lab.dir.to_string_lossy())
 }
 
+/// The usual configuration with these settings at its end, in section edge.
+fn configuration(settings: &str) -> String {
+    let key = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned());
+    let replaced: Vec<String> = settings.lines().filter_map(key).collect();
+    let (before, edge) = CONFIG.split_at(CONFIG.find("[edge]").unwrap_or(CONFIG.len()));
+    let kept = edge.lines().filter(|line| key(line).is_none_or(|key| !replaced.contains(&key)));
+    before.to_owned() + &kept.chain(settings.lines()).map(|line| format!("{line}\n")).collect::<String>()
+}
+
 impl Host {
-    /// A host with the settings of section edge that are given beside the usual ones. It has a Postfix already if
-    /// `has_primary`. The calling thread is then in its network and its file system.
+    /// A host with these settings of section edge beside the usual ones or in their place; `@inner@` in them is the
+    /// fingerprint of the inner server's certificate. It has a Postfix already if `has_primary`. The calling thread is then
+    /// in its network and its file system.
     pub fn new(name: &str, settings: &str, has_primary: bool) -> Result<Self, Error> {
         let lab = Lab::start(name)?;
         for address in [INNER.1, PRIMARY] {
@@ -145,7 +155,7 @@ impl Host {
         chown(lab.dir.join("state"), Some(user_id(super::daemon::USER)?), None)?;
         add_socket_directory(&lab.dir.join("queue"))?;
         let config = lab.dir.join("conbool-milter.toml");
-        fs::write(&config, fill_in(&lab, CONFIG) + &fill_in(&lab, settings))?;
+        fs::write(&config, fill_in(&lab, &configuration(settings)).replace("@inner@", &identity.fingerprint()))?;
         let mut host = Self { lab, primary: None, config, identity };
         if has_primary {
             let (etc, spool) = (PathBuf::from("/etc/postfix"), PathBuf::from("/var/spool/postfix"));

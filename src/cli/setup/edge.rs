@@ -134,8 +134,12 @@ impl Plan {
 
     /// What keeps the edge from working, as far as it can be seen before.
     fn obstacles(&self) -> Result<Vec<String>, String> {
+        let mut obstacles = Vec::new();
+        if self.edge.is_only_instance() && self.host.has_primary && !is_ours(&self.instance) {
+            obstacles.extend(self.lost_with_main_cf()?);
+        }
         if is_running(&self.instance)? {
-            return Ok(Vec::new());
+            return Ok(obstacles);
         }
         let everywhere = ["0.0.0.0".parse(), "::".parse()].into_iter().flatten().collect();
         let addresses: Vec<std::net::IpAddr> =
@@ -143,7 +147,6 @@ impl Plan {
         let listener = addresses.iter().map(|address| (*address, self.edge.port, "edge.listen or edge.port"));
         let split = [self.edge.split_port, self.edge.split_port + 1];
         let split = split.map(|port| (std::net::Ipv4Addr::LOCALHOST.into(), port, "edge.split_port"));
-        let mut obstacles = Vec::new();
         for (address, port, key) in listener.chain(split) {
             match TcpListener::bind((address, port)).map_err(|error| error.kind()) {
                 Err(std::io::ErrorKind::AddrInUse) => obstacles.push(format!(
@@ -157,6 +160,29 @@ impl Plan {
             }
         }
         Ok(obstacles)
+    }
+}
+
+impl Plan {
+    /// What would be lost with the main.cf of the host's only instance.
+    fn lost_with_main_cf(&self) -> Result<Vec<String>, String> {
+        let mut lost = Vec::new();
+        let primary = self.host.primary.display();
+        if !self.host.instances.is_empty() {
+            lost.push(format!(
+                "{primary}/main.cf names other instances ({}), so the edge cannot be the only one: choose a name for it with \
+                 --instance",
+                self.host.instances
+            ));
+        }
+        match self.instance.queued().map_err(|error| error.to_string())? {
+            0 => {}
+            queued => lost.push(format!(
+                "{queued} messages are in the queue of the instance in {primary}, and the edge would not deliver them as it \
+                 does: let them be delivered first"
+            )),
+        }
+        Ok(lost)
     }
 }
 

@@ -19,6 +19,10 @@ impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start(program, error) => write!(f, "cannot run {program}: {error}"),
+            // Some of them tell a terminal and the log only.
+            Self::Failed(program, text) if text.is_empty() => {
+                write!(f, "{program} fails without a word; the mail log says why, or the same command on a terminal")
+            }
             Self::Failed(program, text) => write!(f, "{program}: {text}"),
         }
     }

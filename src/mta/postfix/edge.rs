@@ -12,7 +12,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::revision::{self, Copy, RevisionError};
-use super::{CommandError, Error, Existing, Listeners, Request, command, generate, service};
+use super::{CommandError, Error, Existing, Listeners, Request, command, generate};
 use crate::config::{Config, Edge};
 use crate::provider::Provider;
 
@@ -116,9 +116,6 @@ pub fn files(config: &Config, edge: &Edge, provider: &Provider, host: &Host) -> 
     }
     let main_cf = revision::read(&stage.0.join("main.cf"))? + &fragments.main_cf;
     let master_cf = revision::read(&stage.0.join("master.cf"))? + &basic.master_cf(&request)? + &fragments.master_cf;
-    stage.write("main.cf", &main_cf)?;
-    stage.write("master.cf", &master_cf)?;
-    service::check_copy(&stage.0).map_err(RevisionError::Check)?;
     let mut files = fragments.tables;
     files.extend(basic.tables()?);
     files.extend([("main.cf".to_owned(), main_cf), ("master.cf".to_owned(), master_cf)]);

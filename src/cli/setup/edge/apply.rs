@@ -129,7 +129,11 @@ pub fn roll_back(config: &Path) -> Result<(), String> {
     }
     let queued = instance.queued().map_err(|error| error.to_string());
     let result = match queued {
-        Ok(0) if edge.is_only_instance() => restore(&config, &instance),
+        Ok(0) if edge.is_only_instance() => restore(&config, &instance).and_then(|()| {
+            // What was there before the edge.
+            let is_there = was_running && instance.layout.config.join("main.cf").exists();
+            if is_there { instance.control("start").map_err(|error| error.to_string()) } else { Ok(()) }
+        }),
         Ok(0) => instance.destroy(&host).map_err(|error| error.to_string()),
         Ok(queued) => Err(format!(
             "{queued} messages are in the edge's queue and would be lost: let them be delivered (postqueue -c {directory} \
@@ -145,7 +149,7 @@ pub fn roll_back(config: &Path) -> Result<(), String> {
         });
     }
     let done = match edge.is_only_instance() {
-        true => format!("{directory} is as it was before the last change of the edge."),
+        true => format!("{directory} is as it was before the edge."),
         false => format!("The instance {} is gone.", instance.name),
     };
     print(&format!("{done}\nTake section edge out of the configuration, and restart conbool-milter.\n"))

@@ -33,6 +33,8 @@ pub struct Host {
     pub primary: PathBuf,
     /// Whether it has a main.cf: without one, no instance is set up on this host yet.
     pub has_primary: bool,
+    /// `multi_instance_directories`: the configuration directories of its other instances.
+    pub instances: String,
     /// `mail_version`, such as `3.7.11`.
     pub version: String,
     /// Name and value of the shared settings that the primary instance has in its main.cf.
@@ -58,14 +60,15 @@ impl Host {
             // Nothing is set yet.
             false => command::run_alone("postconf", &[&["-d"], arguments].concat()),
         };
-        let paths = ask(&["-hx", "meta_directory", "queue_directory", "data_directory"])?;
+        let paths = ask(&["-hx", "meta_directory", "queue_directory", "data_directory", "multi_instance_directories"])?;
         let mut paths = paths.lines().map(|line| PathBuf::from(line.trim()));
         let mut next = || paths.next().unwrap_or_default();
         let (meta_directory, queue_directory, data_directory) = (next(), next(), next());
+        let instances = next().display().to_string();
         let shared = if has_primary { ask(&[&["-n"], &SHARED[..]].concat())? } else { String::new() };
         let setting = |line: &str| line.split_once('=').map(|(name, value)| (name.trim().into(), value.trim().into()));
         let shared = shared.lines().filter_map(setting).collect();
-        Ok(Self { primary, has_primary, version, shared, meta_directory, queue_directory, data_directory })
+        Ok(Self { primary, has_primary, instances, version, shared, meta_directory, queue_directory, data_directory })
     }
 
     /// The directories of the edge's instance: beside those of the primary instance, as postmulti(1) has it.
