@@ -1,12 +1,14 @@
 //! The configuration file: TOML in, checked plain values out.
 
 mod doctor;
+mod edge;
 mod error;
 mod files;
 mod keys;
 mod ldap;
 mod limits;
 mod lock_down;
+mod mailbox;
 mod notation;
 mod policy;
 mod postfix;
@@ -26,11 +28,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::doctor::Doctor;
+pub use self::edge::{Authentication, Edge, InnerTls, ONLY_INSTANCE, VerifyRecipients};
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::files::reason;
 pub use self::ldap::{Ldap, LdapServer, Membership, Plaintext};
 pub use self::lock_down::LockDown;
-pub use self::notation::{entry_name, mx_host, sender};
+pub use self::mailbox::{DEFAULT_SPAM_FOLDER, Mailbox};
+pub use self::notation::{entry_name, hosted_domain, mx_host, network, sender, socket};
+pub use self::notation::{entry_name, hosted_domain, mx_host, network, sender};
 pub use self::policy::Policy;
 pub use self::postfix::{DEFAULT_POSTFIX_DIRECTORY, Postfix, TableType};
 pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes};
@@ -55,7 +60,7 @@ pub struct Config {
     pub provider: String,
     /// `domains`: the hosted domains, lower case, in A-label form (RFC 5890); not empty.
     pub domains: Vec<String>,
-    /// `internal_networks`: clients whose mail is the site's own. This host is always internal.
+    /// `internal_networks`, and `edge.networks`: clients whose mail is the site's own. This host is always internal.
     pub internal_networks: Vec<IpNet>,
     /// `mode`, `routing.mode`, `spam.mode`: what is carried out, and what is only watched; all of it by default.
     pub modes: Modes,
@@ -79,6 +84,10 @@ pub struct Config {
     pub loops: Loops,
     /// Section `[postfix]`.
     pub postfix: Postfix,
+    /// Section `[mailbox]`.
+    pub mailbox: Mailbox,
+    /// Section `[edge]`; `None` without one.
+    pub edge: Option<Edge>,
     /// Section `[ldap]`; `None` without one.
     pub ldap: Option<Ldap>,
     /// Section `[limits]`.

@@ -1,3 +1,6 @@
 //! What each mail server needs to route as the verdicts say: its configuration, generated from ours.
 
+pub mod change;
+pub mod dovecot;
+pub mod exchange_online;
 pub mod postfix;

@@ -24,6 +24,8 @@ pub struct Provider {
     pub mx_hosts: MxHosts,
     /// Its policy script.
     pub policy: Script,
+    /// Its script for the mailboxes, which Dovecot Pigeonhole runs; `None` if its folder has no `mailbox.sieve`.
+    pub mailbox: Option<Script>,
 }
 
 /// The provider's relay: section `[relay]` of `provider.toml`.
@@ -56,6 +58,9 @@ struct LockDown {
 const BUILT_IN: &[(&str, &str, &str)] =
     &[("conbool", include_str!("../sieve/conbool/provider.toml"), include_str!("../sieve/conbool/policy.sieve"))];
 
+/// Those of them that have a `mailbox.sieve`: name and script.
+const MAILBOX_SCRIPTS: &[(&str, &str)] = &[("conbool", include_str!("../sieve/conbool/mailbox.sieve"))];
+
 /// A provider that could not be loaded: which file, which line, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderError {
@@ -78,15 +83,19 @@ impl Provider {
             let folder = Path::new(name);
             let read = |file: &str| {
                 let path = folder.join(file);
-                fs::read_to_string(&path).map(|text| (path.clone(), text)).map_err(|error| ProviderError {
-                    file: Some(path),
-                    line: None,
-                    message: format!("cannot be read: {error}"),
-                })
+                match fs::read_to_string(&path) {
+                    Ok(text) => Ok((path, text)),
+                    Err(error) => {
+                        let message = format!("cannot be read: {error}");
+                        Err(ProviderError { file: Some(path), line: None, message })
+                    }
+                }
             };
+            let mailbox = if folder.join("mailbox.sieve").exists() { Some(read("mailbox.sieve")?) } else { None };
             let (description, text) = read("provider.toml")?;
             let (policy, script) = read("policy.sieve")?;
-            return Self::parse(&description, &text, &policy, script);
+            let mailbox = mailbox.map(|(file, text)| Script { file, text });
+            return Ok(Self { mailbox, ..Self::parse(&description, &text, &policy, script)? });
         }
         let Some((_, text, script)) = BUILT_IN.iter().find(|(built_in, ..)| *built_in == name) else {
             let names: Vec<&str> = BUILT_IN.iter().map(|(name, ..)| *name).collect();
@@ -100,7 +109,11 @@ impl Provider {
             });
         };
         let folder = PathBuf::from(format!("sieve/{name}"));
-        Self::parse(&folder.join("provider.toml"), text, &folder.join("policy.sieve"), (*script).to_string())
+        let mailbox = MAILBOX_SCRIPTS.iter().find(|(built_in, _)| *built_in == name);
+        let mailbox = mailbox.map(|(_, text)| Script { file: folder.join("mailbox.sieve"), text: (*text).to_owned() });
+        let provider =
+            Self::parse(&folder.join("provider.toml"), text, &folder.join("policy.sieve"), (*script).to_string())?;
+        Ok(Self { mailbox, ..provider })
     }
 
     fn parse(file: &Path, text: &str, policy: &Path, script: String) -> Result<Self, ProviderError> {
@@ -121,6 +134,7 @@ impl Provider {
             markers: description.headers,
             mx_hosts: description.lock_down.mx_hosts.iter().map(mx_host).collect::<Result<_, _>>()?,
             policy: Script { file: policy.to_path_buf(), text: script },
+            mailbox: None,
         })
     }
 }

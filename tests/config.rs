@@ -12,8 +12,8 @@ use std::time::Duration;
 use conbool_milter::address::Share;
 use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
-    self, Config, Direct, HoldBack, Ldap, LdapServer, LockDown, Log, LogFormat, Loops, Membership, Milter, Plaintext,
-    Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType, Telemetry,
+    self, Config, Direct, Doctor, HoldBack, Ldap, LdapServer, LockDown, Log, LogFormat, Loops, Mailbox, Membership, Milter,
+    Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType, Telemetry,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
@@ -123,11 +123,13 @@ fn five_lines_are_enough() {
         direct: Direct { next_hop: None },
         loops: Loops { max_passes: 4, max_host_passes: 15, action: LoopAction::Quarantine },
         postfix: Postfix { config_directory: "/etc/postfix".into(), table_type: None },
+        mailbox: Mailbox { spam_folder: "Spam".into() },
         ldap: None,
         limits: Limits::default(),
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
         policy: Policy { sockets: vec![], max_connections: 2000, idle_timeout: Duration::from_secs(1200) },
         telemetry: Telemetry { sockets: vec![], socket_mode: 0o660, socket_group: None },
+        doctor: Doctor::default(),
     };
     assert_eq!(config, expected);
 }
@@ -203,6 +205,7 @@ fn everything_can_be_set() {
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
         loops: Loops { max_passes: 9, max_host_passes: 20, action: LoopAction::Reject },
         postfix: Postfix { config_directory: file("postfix"), table_type: Some(TableType::Lmdb) },
+        mailbox: Mailbox { spam_folder: "Junk/Müll".into() },
         ldap: Some(Ldap {
             servers: vec![
                 LdapServer { host: "ldap.customer.test".into(), port: 636, ldaps: true },
@@ -234,6 +237,12 @@ fn everything_can_be_set() {
             ],
             socket_mode: 0o600,
             socket_group: Some("root".into()),
+        },
+        doctor: Doctor {
+            spf_include: vec!["_spf.relay.test".into()],
+            direct_addresses: ["203.0.113.7/32", "2001:db8:2::/64"].map(|n| n.parse().unwrap()).into(),
+            dkim_selectors: vec!["mail2026".into(), "20261101".into()],
+            ownership_txt: vec!["relay-verification=abc 123".into()],
         },
     };
     assert_eq!(config, expected);

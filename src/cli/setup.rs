@@ -1,5 +1,8 @@
 //! `conbool-milter setup`: what each mail server needs. One file a kind of mail server.
 
+mod edge;
+mod open_xchange;
+mod exchange_online;
 mod postfix;
 
 use std::path::Path;
@@ -13,7 +16,10 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Server {
+    Edge(edge::Arguments),
     Postfix(postfix::Arguments),
+    OpenXchange(open_xchange::Arguments),
+    ExchangeOnline(exchange_online::Arguments),
 }
 
 /// Sets up what the arguments name.
@@ -22,6 +28,9 @@ enum Server {
 /// A sentence for the administrator.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     match &arguments.server {
+        Server::Edge(arguments) => edge::run(config, arguments),
         Server::Postfix(arguments) => postfix::run(config, arguments),
+        Server::OpenXchange(arguments) => open_xchange::run(config, arguments),
+        Server::ExchangeOnline(arguments) => exchange_online::run(config, arguments),
     }
 }

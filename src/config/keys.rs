@@ -10,8 +10,8 @@ use tracing::Level;
 
 use super::reader::Reader;
 use super::{
-    Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Log, LogFormat, Loops, Milter, Relay, Rules, Socket,
-    doctor, files, ldap, limits, lock_down, notation, policy, postfix, scope, telemetry,
+    Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Edge, Log, LogFormat, Loops, Milter, Relay, Rules,
+    Socket, doctor, edge, files, ldap, limits, lock_down, mailbox, notation, policy, postfix, scope, telemetry,
 };
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
@@ -42,11 +42,13 @@ pub fn read(reader: &mut Reader) -> Config {
     let policy = policy::read(reader, &socket);
     let telemetry = telemetry::read(reader, &[socket.as_slice(), &policy.sockets].concat());
     let internal_networks = reader.strings("internal_networks", NETWORKS, notation::network).unwrap_or_default();
-    disjoint(reader, &relay_networks, &internal_networks);
+    disjoint(reader, "internal_networks", &relay_networks, &internal_networks);
+    let edge = edge::read(reader, &folder, &relay_networks);
+    let internal_networks = with_inner_server(plain(Some(internal_networks)), edge.as_ref());
     let state_directory = reader.string("state_directory", FOLDER, |written| files::resolve(&folder, written));
     Config {
         provider,
-        internal_networks: plain(Some(internal_networks)),
+        internal_networks,
         modes: modes(reader),
         relay: relay(reader, &folder, relay_networks),
         milter: milter(reader, socket),
@@ -58,7 +60,9 @@ pub fn read(reader: &mut Reader) -> Config {
         rules: rules(reader, &folder),
         direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
         loops: loops(reader),
-        postfix: postfix::read(reader, &folder),
+        mailbox: mailbox::read(reader),
+        postfix: postfix::read(reader, &folder, edge.as_ref()),
+        edge,
         ldap: ldap::read(reader, &folder),
         limits: limits::read(reader),
         log: log(reader),
@@ -210,13 +214,23 @@ fn log(reader: &mut Reader) -> Log {
 
 /// Clients in an internal network that lies within a relay network would be taken for the relay, and their marker
 /// headers believed. The other way round is fine: the relay is the exception in a larger network.
-fn disjoint(reader: &mut Reader, relay: &[IpNet], internal: &[Spanned<IpNet>]) {
+pub fn disjoint(reader: &mut Reader, key: &str, relay: &[IpNet], internal: &[Spanned<IpNet>]) {
     for network in internal {
         if let Some(outer) = relay.iter().find(|outer| outer.contains(network.get_ref())) {
             let problem = format!("lies within \"{outer}\" of relay_networks, whose clients are the relay; remove one");
-            reader.wrong("internal_networks", network.span(), &problem);
+            reader.wrong(key, network.span(), &problem);
         }
     }
+}
+
+/// What the inner server of an edge hands in is the site's own mail.
+fn with_inner_server(mut internal: Vec<IpNet>, edge: Option<&Edge>) -> Vec<IpNet> {
+    for network in edge.map(|edge| edge.networks.as_slice()).unwrap_or_default() {
+        if !internal.contains(network) {
+            internal.push(*network);
+        }
+    }
+    internal
 }
 
 fn provider(folder: &Path, written: &str) -> Result<String, String> {

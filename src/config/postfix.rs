@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::reader::Reader;
-use super::{Config, ScopeMode, files};
+use super::{Config, Edge, ScopeMode, files};
 
 /// Where the Postfix configuration is looked for when `postfix.config_directory` is not given.
 pub const DEFAULT_POSTFIX_DIRECTORY: &str = "/etc/postfix";
@@ -11,7 +11,7 @@ pub const DEFAULT_POSTFIX_DIRECTORY: &str = "/etc/postfix";
 /// The Postfix instance whose sender table the daemon writes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Postfix {
-    /// `postfix.config_directory`: absolute, default `/etc/postfix`.
+    /// `postfix.config_directory`: absolute, default `/etc/postfix`, with section `[edge]` that of its instance.
     pub config_directory: PathBuf,
     /// `postfix.table_type`; `None` means the instance's `default_database_type`.
     pub table_type: Option<TableType>,
@@ -69,9 +69,9 @@ impl Config {
 }
 
 /// Asks for every key of the section.
-pub fn read(reader: &mut Reader, folder: &Path) -> Postfix {
+pub fn read(reader: &mut Reader, folder: &Path, edge: Option<&Edge>) -> Postfix {
     let directory = reader
         .string("postfix.config_directory", r#""/etc/postfix""#, |written| files::resolve(folder, written))
-        .unwrap_or_else(|| DEFAULT_POSTFIX_DIRECTORY.into());
+        .unwrap_or_else(|| edge.map_or_else(|| DEFAULT_POSTFIX_DIRECTORY.into(), Edge::default_directory));
     Postfix { config_directory: directory, table_type: reader.choice("postfix.table_type", &TableType::NAMES) }
 }

@@ -8,6 +8,8 @@
 
 mod command;
 pub mod delivery;
+pub(in crate::mta) mod command;
+pub mod edge;
 mod existing;
 mod indexed_table;
 pub mod inspect;
@@ -17,7 +19,11 @@ mod main_cf;
 mod master_cf;
 mod milter_client;
 mod notes;
+pub mod queue;
 pub mod readable;
+pub mod revision;
+pub mod service;
+pub mod survey;
 mod table;
 mod upkeep;
 

@@ -107,7 +107,11 @@ impl Mail {
         if self.via == Sender::Submission {
             return self.submit(site);
         }
-        let mut client = connect(site, self.via)?;
+        self.say(connect(site, self.via)?)
+    }
+
+    /// Sends the message in a session in which MAIL is due.
+    pub fn say(&self, mut client: SmtpClient) -> Result<Sent, Error> {
         let mail = client.command(&format!("MAIL {}", self.from))?;
         let mut sent = Sent { mail, recipients: Vec::new(), data: None, queue_id: None };
         if sent.mail.is_positive() {

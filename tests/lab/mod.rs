@@ -19,6 +19,8 @@
 //! | 127.0.5.1 | an internal client |
 //! | 127.0.6.1, 127.0.6.2 | `ldap.customer.test`, `ldap2.customer.test`, where a test may start directories |
 //! | 198.51.100.3 | `dc1.ad.test`, where a test may start an Active Directory domain |
+//! | 127.0.7.1 | `inner.customer.test`, where a test may start a mail server without a milter |
+//! | 127.0.1.9 | where another Postfix of the customer's host listens then |
 //! | 127.0.9.9 | a client somewhere in the world |
 
 // Every test program uses some of the lab, none all of it.
@@ -29,6 +31,8 @@ pub mod case_run;
 pub mod certificates;
 pub mod daemon;
 pub mod dns;
+pub mod edge;
+pub mod dovecot;
 pub mod envelope;
 pub mod mail;
 pub mod maillog;
@@ -137,7 +141,11 @@ impl Lab {
         let relay = authority.issue("relay", "relay.conbool.test")?;
         // The certificate by which the customer's server proves itself to the relay.
         let known = Arc::new(vec![authority.issue("client", "client.customer.test")?]);
-        let names = HOSTS.iter().map(|(name, address, _)| (*name, *address)).chain([MAIL_SERVER]).chain(slapd::HOSTS);
+        let names = HOSTS
+            .iter()
+            .map(|(name, address, _)| (*name, *address))
+            .chain([MAIL_SERVER, edge::INNER])
+            .chain(slapd::HOSTS);
         let dns = dns::Dns::start(&dir, names)?;
         let mut hosts = Vec::new();
         for (name, address, tls) in HOSTS {
@@ -153,6 +161,11 @@ impl Lab {
     /// Moves the calling thread into this lab's network: to be called first by every thread that connects to something.
     pub fn enter(&self) -> Result<(), Error> {
         Ok(self.network.enter()?)
+    }
+
+    /// One more address on which a Postfix can listen. The calling thread is in this lab's network.
+    pub fn add_address(&self, address: Ipv4Addr) -> Result<(), Error> {
+        Ok(self.network.add_address(address)?)
     }
 
     /// The simulated host of this name.

@@ -102,6 +102,20 @@ pub fn bind(what: &Path, place: &Path) -> nix::Result<()> {
     mount(Some(what), place, None::<&str>, MsFlags::MS_BIND, None::<&str>)
 }
 
+/// Gives the calling thread, and whatever it starts, a file system in which `/etc`, `/var/spool` and `/var/lib` are its own:
+/// `/etc` is a copy without Postfix's main.cf, the others are empty. The copies are below `dir`.
+pub fn own_system(dir: &Path) -> Result<(), Error> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    fs::create_dir_all(dir)?;
+    run(Command::new("cp").arg("-a").arg("/etc").arg(dir.join("etc")))?;
+    fs::remove_file(dir.join("etc/postfix/main.cf"))?;
+    for (name, place) in [("etc", "/etc"), ("spool", "/var/spool"), ("lib", "/var/lib")] {
+        fs::create_dir_all(dir.join(name))?;
+        bind(&dir.join(name), Path::new(place))?;
+    }
+    Ok(())
+}
+
 /// A network with nothing in it but a loopback device, on which every address 127.x.y.z and every port is free.
 pub struct Network {
     namespace: File,
@@ -116,6 +130,11 @@ impl Network {
         run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
         run(Command::new("ip").args(["address", "add", &mail_server.to_string(), "dev", "lo"]))?;
         Ok(Self { namespace: File::open("/proc/thread-self/ns/net")? })
+    }
+
+    /// Gives this network's device one more address, for a Postfix to listen on. The calling thread is in the network.
+    pub fn add_address(&self, address: Ipv4Addr) -> Result<(), String> {
+        run(Command::new("ip").args(["address", "add", &address.to_string(), "dev", "lo"])).map(drop)
     }
 
     /// Moves the calling thread, and with it whatever it starts, into this network.

@@ -1,7 +1,7 @@
 //! The customer's Postfix: an instance of its own, laid out and chrooted as on Debian.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,7 @@ pub const USER: &str = "alice@customer.test";
 pub const PASSWORD: &str = "correct horse";
 
 /// User and group who own the mailboxes: nobody.
-const MAILBOX_OWNER: u32 = 65534;
+pub const MAILBOX_OWNER: u32 = 65534;
 
 /// What a site has before the milter comes: hosted domains, internal clients, TLS, log-in.
 const MAIN_CF: &str = "\
@@ -77,6 +77,9 @@ team@customer.test bob@customer.test, carol@remote.test
 /// A running instance; it stops when dropped.
 pub struct Postfix {
     dir: PathBuf,
+    config: PathBuf,
+    queue: PathBuf,
+    address: Ipv4Addr,
 }
 
 /// An instance that is laid out but not yet running, so that its configuration can be completed.
@@ -98,11 +101,10 @@ impl Prepared {
         let etc = prepared.config();
         fs::write(etc.join("main.cf"), prepared.fill_in(MAIN_CF) + &prepared.fill_in(extra))?;
         fs::copy("/etc/postfix/master.cf.proto", etc.join("master.cf"))?;
-        let mailbox = |domain: &str| USERS.map(|user| format!("{user}@{domain} {domain}/{user}/\n")).concat();
-        fs::write(etc.join("mailboxes"), ["customer.test", "second.test"].map(mailbox).concat())?;
+        fs::write(etc.join("mailboxes"), mailboxes())?;
         fs::write(etc.join("aliases"), ALIASES)?;
         prepared.add_log_in()?;
-        prepared.add_socket_directory()?;
+        add_socket_directory(&prepared.dir.join("queue"))?;
         allow_submission(&etc)?;
         Ok(prepared)
     }
@@ -136,7 +138,7 @@ impl Prepared {
     pub fn start(self) -> Result<Postfix, Error> {
         run(Command::new("/usr/lib/postfix/configure-instance.sh").env("MAIL_CONFIG", self.config()))?;
         let started = run(Command::new("postfix").arg("-c").arg(self.config()).arg("start"));
-        let postfix = Postfix { dir: self.dir };
+        let postfix = Postfix::of(&self.dir, self.config(), self.dir.join("queue"), MAIL_SERVER.1);
         match started {
             Ok(_) => Ok(postfix),
             Err(error) => Err(format!("{error}{}", postfix.log()).into()),
@@ -158,25 +160,23 @@ impl Prepared {
         run(&mut command)?;
         Ok(chown(file, Some(user_id("postfix")?), None)?)
     }
-
-    /// The directory of the milter's socket: sockets in it belong to Postfix's group, whoever makes them.
-    fn add_socket_directory(&self) -> Result<(), Error> {
-        let directory = self.dir.join("queue/conbool");
-        fs::create_dir_all(&directory)?;
-        chown(&directory, Some(user_id(super::daemon::USER)?), Some(group_id("postfix")?))?;
-        Ok(fs::set_permissions(&directory, fs::Permissions::from_mode(0o2750))?)
-    }
 }
 
 impl Postfix {
+    /// An instance with these configuration and queue directories that listens on this address. Its log and its
+    /// mailboxes are in the lab's directory `dir`.
+    pub fn of(dir: &Path, config: PathBuf, queue: PathBuf, address: Ipv4Addr) -> Self {
+        Self { dir: dir.to_owned(), config, queue, address }
+    }
+
     /// Where it listens for mail.
     pub fn address(&self) -> SocketAddr {
-        (MAIL_SERVER.1, 25).into()
+        (self.address, 25).into()
     }
 
     /// The configuration directory.
     pub fn config(&self) -> PathBuf {
-        self.dir.join("etc")
+        self.config.clone()
     }
 
     /// Everything logged so far.
@@ -212,17 +212,28 @@ impl Postfix {
 
     /// Reads the configuration again.
     pub fn reload(&self) -> Result<(), String> {
-        run(Command::new("postfix").arg("-c").arg(self.config()).arg("reload")).map(drop)
+        self.control("reload")
+    }
+
+    /// `start`, `stop`, `reload` … (postfix(1)).
+    pub fn control(&self, action: &str) -> Result<(), String> {
+        run(Command::new("postfix").arg("-c").arg(self.config()).arg(action)).map(drop)
     }
 }
 
 impl Drop for Postfix {
     fn drop(&mut self) {
         // The master takes all its processes with it. If this fails, the end of the namespace takes care.
-        if let Ok(id) = fs::read_to_string(self.dir.join("queue/pid/master.pid")) {
+        if let Ok(id) = fs::read_to_string(self.queue.join("pid/master.pid")) {
             let _ = run(Command::new("kill").arg(id.trim()));
         }
     }
+}
+
+/// The table of mailboxes.
+pub fn mailboxes() -> String {
+    let mailbox = |domain: &str| USERS.map(|user| format!("{user}@{domain} {domain}/{user}/\n")).concat();
+    ["customer.test", "second.test"].map(mailbox).concat()
 }
 
 /// Lets sendmail(1) take this configuration directory: the default main.cf, here the lab's own, has to name it.
@@ -238,9 +249,18 @@ fn allow_submission(config: &Path) -> Result<(), Error> {
     Ok(fs::rename(next, defaults)?)
 }
 
+/// The directory of the milter's socket below a queue directory: sockets in it belong to Postfix's group, whoever makes
+/// them.
+pub fn add_socket_directory(queue: &Path) -> Result<(), Error> {
+    let directory = queue.join("conbool");
+    fs::create_dir_all(&directory)?;
+    chown(&directory, Some(user_id(super::daemon::USER)?), Some(group_id("postfix")?))?;
+    Ok(fs::set_permissions(&directory, fs::Permissions::from_mode(0o2750))?)
+}
+
 static DEFAULTS: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
-fn user_id(name: &str) -> Result<u32, Error> {
+pub fn user_id(name: &str) -> Result<u32, Error> {
     let user = nix::unistd::User::from_name(name)?.ok_or_else(|| format!("there is no user {name}"))?;
     Ok(user.uid.as_raw())
 }

@@ -35,15 +35,27 @@ pub fn run<S: AsRef<OsStr>>(
     config_directory: &Path,
     arguments: &[S],
 ) -> Result<String, CommandError> {
+    let instance = [OsStr::new("-c"), config_directory.as_os_str()];
+    run_alone(program, &instance.into_iter().chain(arguments.iter().map(AsRef::as_ref)).collect::<Vec<_>>())
+}
+
+/// Runs a command that is for no instance, or for the primary one.
+///
+/// # Errors
+/// [`CommandError`] if it cannot be started or fails.
+pub fn run_alone<S: AsRef<OsStr>>(program: &'static str, arguments: &[S]) -> Result<String, CommandError> {
     let mut missing = io::Error::from(io::ErrorKind::NotFound);
     // The commands live where many users' PATH does not reach.
     for folder in ["", "/usr/sbin", "/usr/local/sbin"] {
         let place = Path::new(folder).join(program);
-        let run = Command::new(place).arg("-c").arg(config_directory).args(arguments).stdin(Stdio::null()).output();
+        // Would name an instance too.
+        let run = Command::new(place).args(arguments).env_remove("MAIL_CONFIG").stdin(Stdio::null()).output();
         match run {
             Ok(output) if output.status.success() => return Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
             Ok(output) => {
-                let text = String::from_utf8_lossy(&output.stderr);
+                // postlog(1) writes to standard output where the instance logs there.
+                let text =
+                    [output.stderr, output.stdout].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
                 let text = text.lines().find(|line| line.contains("fatal")).unwrap_or(text.trim());
                 let text = text.strip_prefix(program).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(text);
                 return Err(CommandError::Failed(program, text.to_owned()));

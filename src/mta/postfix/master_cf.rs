@@ -17,18 +17,18 @@ pub struct Service {
 }
 
 impl Service {
-    fn new(comment: &'static str, line: impl Into<String>) -> Self {
+    pub fn new(comment: &'static str, line: impl Into<String>) -> Self {
         Self { comment, line: line.into(), options: Vec::new() }
     }
 
     /// Adds `-o name=value`.
-    fn option(mut self, name: &str, value: &str) -> Self {
+    pub fn option(mut self, name: &str, value: &str) -> Self {
         self.options.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Clears parameters that a site may have set for all services in main.cf.
-    fn without(self, names: &[&str]) -> Self {
+    pub fn without(self, names: &[&str]) -> Self {
         names.iter().fold(self, |service, name| service.option(name, ""))
     }
 }

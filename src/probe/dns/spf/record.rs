@@ -76,12 +76,12 @@ pub fn is_spf(text: &str) -> bool {
 
 /// The mechanism for a network.
 pub fn of(network: &IpNet) -> String {
-    let family = if network.addr().is_ipv4() { "ip4" } else { "ip6" };
-    if network.prefix_len() == network.max_prefix_len() {
-        format!("{family}:{}", network.addr())
-    } else {
-        format!("{family}:{network}")
-    }
+    format!("{}:{}", if network.addr().is_ipv4() { "ip4" } else { "ip6" }, written(network))
+}
+
+/// A network; that of a single address as the address.
+pub fn written(network: &IpNet) -> String {
+    if network.prefix_len() == network.max_prefix_len() { network.addr().to_string() } else { network.to_string() }
 }
 
 impl Record {
