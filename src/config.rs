@@ -35,7 +35,6 @@ pub use self::ldap::{Ldap, LdapServer, Membership, Plaintext};
 pub use self::lock_down::LockDown;
 pub use self::mailbox::{DEFAULT_SPAM_FOLDER, Mailbox};
 pub use self::notation::{entry_name, hosted_domain, mx_host, network, sender, socket};
-pub use self::notation::{entry_name, hosted_domain, mx_host, network, sender};
 pub use self::policy::Policy;
 pub use self::postfix::{DEFAULT_POSTFIX_DIRECTORY, Postfix, TableType};
 pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes};

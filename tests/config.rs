@@ -12,8 +12,8 @@ use std::time::Duration;
 use conbool_milter::address::Share;
 use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
-    self, Config, Direct, Doctor, HoldBack, Ldap, LdapServer, LockDown, Log, LogFormat, Loops, Mailbox, Membership, Milter,
-    Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType, Telemetry,
+    self, Config, Direct, Doctor, HoldBack, Ldap, LdapServer, LockDown, Log, LogFormat, Loops, Mailbox, Membership,
+    Milter, Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType, Telemetry,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;

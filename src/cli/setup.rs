@@ -1,8 +1,8 @@
 //! `conbool-milter setup`: what each mail server needs. One file a kind of mail server.
 
 mod edge;
-mod open_xchange;
 mod exchange_online;
+mod open_xchange;
 mod postfix;
 
 use std::path::Path;

@@ -6,9 +6,8 @@
 //! belong on the relay although their envelope sender is not in the table. Postfix queues, encrypts, retries and
 //! bounces; a message whose mark was lost goes to the relay, never past it.
 
-mod command;
-pub mod delivery;
 pub(in crate::mta) mod command;
+pub mod delivery;
 pub mod edge;
 mod existing;
 mod indexed_table;

@@ -71,8 +71,14 @@ impl Dns {
     /// Starts the name server with an address record for each host, and the exchanges of the lab's domains.
     pub fn start<'a>(dir: &Path, hosts: impl Iterator<Item = (&'a str, Ipv4Addr)>) -> Result<Self, String> {
         let hosts = hosts.map(|(name, address)| format!("--host-record={name},{address}")).collect();
-        let mut dns =
-            Self { hosts, log: dir.join("dns.log"), zone: dir.join("dns.zone"), process: None, failure: None, deaf: None };
+        let mut dns = Self {
+            hosts,
+            log: dir.join("dns.log"),
+            zone: dir.join("dns.zone"),
+            process: None,
+            failure: None,
+            deaf: None,
+        };
         dns.serve(&MX)?;
         Ok(dns)
     }

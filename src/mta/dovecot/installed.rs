@@ -94,7 +94,10 @@ impl Installed {
                 continue;
             }
             let plugins = ask(&["-f", &format!("protocol={protocol}"), "-h", "mail_plugins"])?;
-            if !plugins.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').any(|name| name == "sieve") {
+            if !plugins
+                .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+                .any(|name| name == "sieve")
+            {
                 without_sieve.push((protocol, plugins.trim().to_owned()));
             }
         }
