@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigErrors};
 use crate::directory;
 use crate::judge::Site;
 use crate::site::{self, SiteError};
@@ -41,6 +41,8 @@ enum Command {
     Check,
     /// Examine the installation: configuration, sockets, mail server, DNS, relay
     Doctor(doctor::Arguments),
+    #[command(hide = true)]
+    Handshake(doctor::handshake::Arguments),
     /// Judge message files and tell why, without sending anything
     Explain(explain::Arguments),
     /// Tell who is in which scope, and accept what was held back
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run => run::run(&arguments.config),
         Command::Check => check::run(&arguments.config),
+        Command::Handshake(handshake) => doctor::handshake::run(&handshake),
         Command::Explain(explain) => explain::run(&arguments.config, &explain),
         Command::Setup(setup) => setup::run(&arguments.config, &setup),
         Command::Status(status) => status::run(&arguments.config, &status),
@@ -126,36 +129,17 @@ fn together(policy: Policy, loaded: Result<Loaded, Vec<Mistake>>) -> Result<(Sit
 /// # Errors
 /// If the configuration has mistakes, all of those, and of the policy what can be told all the same.
 fn load_policy(path: &Path) -> Result<(Config, Policy), String> {
-    let told = |errors: Vec<SiteError>| -> Vec<String> { errors.iter().map(|error| mistake(path, error)).collect() };
-    match Config::load(path) {
-        Ok(config) => {
+    let told = |errors: Vec<SiteError>| -> Vec<String> { errors.iter().map(|error| error.told_of(path)).collect() };
+    match Config::load_flawed(path).map_err(|errors| errors.to_string())? {
+        (config, errors) if errors.is_empty() => {
             let site = site::load_policy(&config).map_err(told);
             Ok((config, site))
         }
-        Err(errors) => {
-            let mut lines = vec![errors.to_string()];
-            // Where the file can be read at all, what it says of the policy is looked at too.
-            let table = std::fs::read_to_string(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
-            if let Some(provider) = table.as_ref().and_then(|table| table.get("provider")?.as_str()) {
-                let script = table.as_ref().and_then(|table| table.get("rules")?.get("site_script")?.as_str());
-                let script = script.map(|script| path.parent().unwrap_or(path).join(script));
-                let script = script.filter(|script| script.is_file());
-                let scopes = table.as_ref().and_then(|table| table.get("scope")?.as_table());
-                let named =
-                    scopes.into_iter().flatten().filter(|(_, value)| value.is_table()).map(|(name, _)| name.as_str());
-                lines.extend(told(site::policy_mistakes(provider, script.as_deref(), named)));
-            }
+        (config, errors) => {
+            let mistakes = told(site::mistakes(&config, &errors));
+            let mut lines = vec![ConfigErrors(errors).to_string()];
+            lines.extend(mistakes);
             Err(lines.join("\n"))
         }
     }
-}
-
-/// A mistake in the policy as a line; one in a key of the configuration with its place there.
-fn mistake(config: &Path, error: &SiteError) -> String {
-    if error.file.is_some() {
-        return error.to_string();
-    }
-    let text = std::fs::read_to_string(config).unwrap_or_default();
-    let place = config::line_of(&text, error.key).map(|line| format!("{}:{line}", config.display()));
-    format!("{}: {}: {}", place.unwrap_or_else(|| config.display().to_string()), error.key, error.message)
 }

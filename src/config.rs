@@ -12,6 +12,7 @@ mod mailbox;
 mod notation;
 mod policy;
 mod postfix;
+mod provider_settings;
 mod reader;
 mod scope;
 mod suggest;
@@ -19,6 +20,7 @@ mod syntax;
 mod telemetry;
 mod text;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -37,7 +39,8 @@ pub use self::mailbox::{DEFAULT_SPAM_FOLDER, Mailbox};
 pub use self::notation::{entry_name, hosted_domain, mx_host, network, sender, socket};
 pub use self::policy::Policy;
 pub use self::postfix::{DEFAULT_POSTFIX_DIRECTORY, Postfix, TableType};
-pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes};
+pub use self::provider_settings::{name as setting_name, value as setting_value};
+pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes, name as scope_name};
 pub use self::telemetry::Telemetry;
 use crate::case::Limits;
 use crate::judge::{LoopAction, Modes};
@@ -75,6 +78,8 @@ pub struct Config {
     pub lock_down: LockDown,
     /// Section `[kind]`.
     pub kind: kind::Settings,
+    /// Section `[provider_settings]`: the settings that the provider asks for, by name.
+    pub provider_settings: BTreeMap<String, String>,
     /// Section `[rules]`.
     pub rules: Rules,
     /// Section `[direct]`.
@@ -132,6 +137,14 @@ impl Config {
         Self::parse(&text_of(path)?, path)
     }
 
+    /// Reads the configuration file as far as it is right, and tells what is wrong with the rest, which has its defaults.
+    ///
+    /// # Errors
+    /// If nothing of it can be read.
+    pub fn load_flawed(path: &Path) -> Result<(Self, Vec<ConfigError>), ConfigErrors> {
+        Ok(reader::read_flawed(path, &text_of(path)?, keys::read))
+    }
+
     /// Checks the configuration in `text`. `file` is named in errors, and its folder is where relative paths start.
     /// Looks at the files and the group that the configuration names.
     ///
@@ -177,8 +190,8 @@ pub fn salvage(path: &Path) -> (Config, Option<ConfigErrors>) {
         Ok(text) => (text, None),
         Err(errors) => (String::new(), Some(errors)),
     };
-    let (config, mistakes) = reader::salvage(path, &text, keys::read);
-    (config, unreadable.or(mistakes))
+    let (config, mistakes) = reader::read_flawed(path, &text, keys::read);
+    (config, unreadable.or_else(|| (!mistakes.is_empty()).then_some(ConfigErrors(mistakes))))
 }
 
 /// Every key that a configuration can hold, with its section (`relay.port`).
@@ -195,7 +208,7 @@ pub fn line_of(text: &str, key: &str) -> Option<usize> {
 /// The provider's relay, as a peer that hands mail in and as the next hop that takes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Relay {
-    /// `relay_networks`: addresses the relay connects from; not empty.
+    /// `relay_networks`: addresses the relay connects from; empty where the provider hands no mail in.
     pub networks: Vec<IpNet>,
     /// `relay.certificates`: names of which the relay's client certificate must carry one; empty: not asked for.
     pub certificates: Vec<String>,

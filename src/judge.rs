@@ -24,12 +24,11 @@ use crate::case::{Case, Limits};
 use crate::headers::{self, Markers};
 use crate::kind;
 use crate::lock_down::LockDown;
-use crate::rules::{Action, Effects, Facts, Lists, Rules};
+use crate::rules::{Action, Effects, Facts, Lists, NAMED_SCOPE_LIST, Recipients, Rules};
 use crate::scope::{Scope, ScopeSets, SenderTable};
 use crate::trust::Trust;
 use crate::verdict::{
-    Direction, Disposition, HeaderEdit, Kind, Mode, Peer, ROUTE_FIELD, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam,
-    Verdict,
+    Direction, Disposition, HeaderEdit, Kind, Mode, Peer, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam, Verdict,
 };
 
 pub use admission::{hands_back, locked, unproven_relay};
@@ -41,6 +40,8 @@ pub struct Site {
     pub hosted: HashSet<String>,
     /// What makes a client the relay or internal.
     pub trust: Trust,
+    /// Whether there is a relay that takes mail, and what it hands back. Without one, nothing is ever routed.
+    pub relay: Option<Relay>,
     /// Whose mail belongs on the relay.
     pub scope: Scope,
     /// What is known of the mail server's sender table, at any moment.
@@ -67,17 +68,22 @@ pub struct Site {
     pub modes: Modes,
 }
 
+/// The relay as one that takes mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relay {
+    /// Whether it hands back mail of hosted senders, for delivery to other sites.
+    pub hands_back: bool,
+}
+
 impl Site {
     /// This site with other addresses in its scopes. The policy is not compiled again.
     pub fn with_scopes(&self, scopes: &ScopeSets) -> Self {
         let mut lists = Lists::clone(&self.lists);
-        lists.insert(SCOPE_LIST.into(), scopes.default.clone());
+        // Without a relay there is none that a sender's mail could belong on.
+        let senders = if self.relay.is_some() { scopes.default.clone() } else { Arc::default() };
+        lists.insert(SCOPE_LIST.into(), senders.clone());
         lists.extend(scopes.named.iter().map(|(name, members)| (named_scope_list(name), members.clone())));
-        Self {
-            scope: Scope { senders: scopes.default.clone(), ..self.scope.clone() },
-            lists: Arc::new(lists),
-            ..self.clone()
-        }
+        Self { scope: Scope { senders, ..self.scope.clone() }, lists: Arc::new(lists), ..self.clone() }
     }
 
     /// This site, where lock-down in mode `auto` is enforced for these domains.
@@ -94,7 +100,7 @@ pub const HOSTED_DOMAINS_LIST: &str = "hosted-domains";
 
 /// Name of the list of a named scope.
 pub fn named_scope_list(scope: &str) -> String {
-    format!("{SCOPE_LIST}.{scope}")
+    format!("{NAMED_SCOPE_LIST}{scope}")
 }
 
 /// What is done with a message that goes round between this host and the relay.
@@ -184,7 +190,7 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
     let direction = direction(site, case, peer, &sender);
     let from_relay = peer == Peer::Relay;
     let forged: HashSet<usize> =
-        positions(case, |field| (!from_relay && site.markers.reserves(field)) || field.is(ROUTE_FIELD));
+        positions(case, |field| (!from_relay && site.markers.reserves(field)) || headers::says_route(field));
     let facts = Facts {
         peer,
         direction,
@@ -195,6 +201,8 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
         flagged: from_relay && site.markers.is_flagged(&case.header),
         released: from_relay && site.markers.is_released(&case.header),
         forged: forged.len(),
+        recipients: site.rules.asks_for_recipients().then(|| recipients(site, case)),
+        named_scopes: sender::named_scopes(site, case, peer, &sender),
     };
     let mut verdict = Verdict {
         disposition: Disposition::Continue,
@@ -233,13 +241,11 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
     }
     let effects = match site.rules.run(&facts, case, &site.lists) {
         Ok(effects) => effects,
-        Err(failure) => {
-            let text = "Mail policy could not be evaluated; try again later".into();
-            verdict.disposition = Disposition::Tempfail(Reply { code: "451", enhanced: "4.3.0", text });
-            verdict.reasons.push(reason("rules-failed", format!("{}: {}", failure.file.display(), failure.message)));
-            return verdict;
-        }
+        Err(failure) => return rules_failed(verdict, format!("{}: {}", failure.file.display(), failure.message)),
     };
+    if let (None, Some((Route::Relay, _))) = (site.relay, &effects.route) {
+        return rules_failed(verdict, "a rule sends it to the relay, but the provider has none".into());
+    }
     route(&mut verdict, &effects, &facts, &sender);
     if mark_spam {
         verdict.spam = spam(&effects, &facts);
@@ -260,6 +266,26 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
         verdict.edits = edits(case, &removed, verdict.spam, effects);
     }
     verdict
+}
+
+/// The message is refused for now: what the policy would have said of it is not known.
+fn rules_failed(mut verdict: Verdict, why: String) -> Verdict {
+    let text = "Mail policy could not be evaluated; try again later".into();
+    verdict.disposition = Disposition::Tempfail(Reply { code: "451", enhanced: "4.3.0", text });
+    verdict.reasons.push(reason("rules-failed", why));
+    verdict
+}
+
+/// On which side the recipients are. Where the mail server delivers to a hosted recipient, aliases for one, it alone knows.
+fn recipients(site: &Site, case: &Case) -> Recipients {
+    let is_inside =
+        |recipient: &String| Address::parse(recipient).is_none_or(|address| site.hosted.contains(address.domain()));
+    let recipients = &case.envelope.recipients;
+    match recipients.iter().filter(|recipient| is_inside(recipient)).count() {
+        0 => Recipients::Outside,
+        inside if inside == recipients.len() => Recipients::Inside,
+        _ => Recipients::Mixed,
+    }
 }
 
 fn positions(case: &Case, chosen: impl Fn(&crate::case::Field<'_>) -> bool) -> HashSet<usize> {

@@ -7,6 +7,8 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use crate::address::{Address, AddressSet, normalize_domain};
 use crate::verdict::Reply;
 
@@ -24,7 +26,8 @@ pub struct LockDown {
 }
 
 /// `lock_down.mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Everybody may deliver.
     #[default]

@@ -2,4 +2,6 @@
 
 pub mod change;
 pub mod dovecot;
+pub mod exchange_online;
 pub mod postfix;
+pub mod zimbra;

@@ -1,9 +1,13 @@
-//! What `doctor` looks at outside the mail server: the DNS records of the hosted domains, and the relay.
+//! What `doctor` looks at outside the mail server: the daemon's doors, the DNS records of the hosted domains, the relay.
 //!
 //! Whoever answers may be slow, broken or hostile: everything has a deadline and a limit, and what is not known is
 //! never taken for what is not there.
 
+pub mod account;
 pub mod dns;
+pub mod milter;
+pub mod policy;
+pub mod relay;
 mod resolver;
 
 /// A text from elsewhere as it is shown: on one line and not longer than `MAX_SHOWN` characters.

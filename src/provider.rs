@@ -1,14 +1,16 @@
-//! A provider is a folder: `provider.toml` (its relay and marker fields) and `policy.sieve`.
+//! A provider is a folder: `provider.toml` (what it is called, what its relay and its marker fields are, what it needs to
+//! know of a site) and `policy.sieve`.
 
+mod description;
+
+use std::collections::BTreeMap;
 use std::fs;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::config;
 use crate::headers::Markers;
-use crate::lock_down::MxHosts;
+use crate::lock_down::{Mode, MxHosts};
 use crate::rules::Script;
 
 /// A cloud e-mail security service, as read from its folder.
@@ -16,12 +18,22 @@ use crate::rules::Script;
 pub struct Provider {
     /// Its name, for people.
     pub name: String,
-    /// Its relay.
-    pub relay: Relay,
+    /// What it does for a site, in a sentence without a full stop; empty if its folder does not say.
+    pub summary: String,
+    /// Its relay; `None` if it takes no outgoing mail, so that nothing is ever routed.
+    pub relay: Option<Relay>,
+    /// What mail it hands in.
+    pub hands_in: HandsIn,
     /// Its marker fields.
     pub markers: Markers,
+    /// What lock-down does unless the site says otherwise.
+    pub lock_down: Mode,
     /// Names of the MX hosts that its customers' domains have; empty if it does not publish them.
     pub mx_hosts: MxHosts,
+    /// What it has to be told of a site, by the names of the settings.
+    pub settings: BTreeMap<String, Setting>,
+    /// The named scopes that its policy needs, by name. The default scope is made of them.
+    pub scopes: BTreeMap<String, NamedScope>,
     /// Its policy script.
     pub policy: Script,
     /// Its script for the mailboxes, which Dovecot Pigeonhole runs; `None` if its folder has no `mailbox.sieve`.
@@ -36,27 +48,74 @@ pub struct Relay {
     pub host: String,
 }
 
-#[derive(Deserialize)]
+/// What mail comes in from the provider's networks, which the site then has to name: section `[hands_in]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Description {
-    name: String,
-    relay: Relay,
-    headers: Markers,
-    #[serde(default)]
-    lock_down: LockDown,
+pub struct HandsIn {
+    /// Mail for hosted recipients.
+    pub inbound: bool,
+    /// Mail of hosted senders, handed back for delivery to other sites.
+    pub back: bool,
 }
 
-/// Section `[lock_down]` of `provider.toml`.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct LockDown {
-    #[serde(default)]
-    mx_hosts: Vec<toml::Spanned<String>>,
+impl HandsIn {
+    /// True if no mail comes in from there.
+    pub fn is_nothing(self) -> bool {
+        !self.inbound && !self.back
+    }
 }
 
-/// The providers that come with the program: name, `provider.toml`, `policy.sieve`.
-const BUILT_IN: &[(&str, &str, &str)] =
-    &[("conbool", include_str!("../sieve/conbool/provider.toml"), include_str!("../sieve/conbool/policy.sieve"))];
+/// A value that the site has to give: a section `[settings.NAME]`. It goes to the policy as environment item
+/// `vnd.conbool.setting.NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    /// What it is, and who gives it to the site; a phrase without a full stop.
+    pub description: String,
+    /// A value to show to people.
+    pub example: String,
+    /// What it is if the site does not say; `None`: the site has to.
+    pub default: Option<String>,
+    /// The only values that it can have; empty: any.
+    #[serde(default)]
+    pub choices: Vec<String>,
+}
+
+/// A scope that the policy asks for: a section `[scopes.NAME]`. Its members are those of the site's section
+/// `[scope.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedScope {
+    /// Who is in it; a phrase without a full stop.
+    pub description: String,
+    /// Whether a site can do without.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// The files of a provider that comes with the program.
+struct Folder {
+    name: &'static str,
+    description: &'static str,
+    policy: &'static str,
+}
+
+macro_rules! built_in {
+    ($($name:literal),+) => {
+        &[$(Folder {
+            name: $name,
+            description: include_str!(concat!("../sieve/", $name, "/provider.toml")),
+            policy: include_str!(concat!("../sieve/", $name, "/policy.sieve")),
+        }),+]
+    };
+}
+
+const BUILT_IN: &[Folder] = built_in!("conbool", "secumailer", "mailprotector");
+
+/// The names of the providers that come with the program, as `provider` in the configuration has them.
+pub fn built_in() -> impl Iterator<Item = &'static str> {
+    BUILT_IN.iter().map(|folder| folder.name)
+}
 
 /// Those of them that have a `mailbox.sieve`: name and script.
 const MAILBOX_SCRIPTS: &[(&str, &str)] = &[("conbool", include_str!("../sieve/conbool/mailbox.sieve"))];
@@ -92,13 +151,14 @@ impl Provider {
                 }
             };
             let mailbox = if folder.join("mailbox.sieve").exists() { Some(read("mailbox.sieve")?) } else { None };
-            let (description, text) = read("provider.toml")?;
+            let (file, text) = read("provider.toml")?;
             let (policy, script) = read("policy.sieve")?;
             let mailbox = mailbox.map(|(file, text)| Script { file, text });
-            return Ok(Self { mailbox, ..Self::parse(&description, &text, &policy, script)? });
+            let provider = description::parse(&file, &text, Script { file: policy, text: script })?;
+            return Ok(Self { mailbox, ..provider });
         }
-        let Some((_, text, script)) = BUILT_IN.iter().find(|(built_in, ..)| *built_in == name) else {
-            let names: Vec<&str> = BUILT_IN.iter().map(|(name, ..)| *name).collect();
+        let Some(built_in) = BUILT_IN.iter().find(|folder| folder.name == name) else {
+            let names: Vec<&str> = self::built_in().collect();
             return Err(ProviderError {
                 file: None,
                 line: None,
@@ -111,31 +171,9 @@ impl Provider {
         let folder = PathBuf::from(format!("sieve/{name}"));
         let mailbox = MAILBOX_SCRIPTS.iter().find(|(built_in, _)| *built_in == name);
         let mailbox = mailbox.map(|(_, text)| Script { file: folder.join("mailbox.sieve"), text: (*text).to_owned() });
-        let provider =
-            Self::parse(&folder.join("provider.toml"), text, &folder.join("policy.sieve"), (*script).to_string())?;
+        let policy = Script { file: folder.join("policy.sieve"), text: built_in.policy.to_owned() };
+        let provider = description::parse(&folder.join("provider.toml"), built_in.description, policy)?;
         Ok(Self { mailbox, ..provider })
-    }
-
-    fn parse(file: &Path, text: &str, policy: &Path, script: String) -> Result<Self, ProviderError> {
-        let error = |span: Option<Range<usize>>, message: String| ProviderError {
-            file: Some(file.to_path_buf()),
-            line: span.map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count()),
-            message,
-        };
-        let description: Description =
-            toml::from_str(text).map_err(|problem| error(problem.span(), problem.message().to_string()))?;
-        let mx_host = |written: &toml::Spanned<String>| {
-            let name = config::mx_host(written.get_ref());
-            name.map_err(|problem| error(Some(written.span()), format!("{:?} {problem}", written.get_ref())))
-        };
-        Ok(Self {
-            name: description.name,
-            relay: description.relay,
-            markers: description.headers,
-            mx_hosts: description.lock_down.mx_hosts.iter().map(mx_host).collect::<Result<_, _>>()?,
-            policy: Script { file: policy.to_path_buf(), text: script },
-            mailbox: None,
-        })
     }
 }
 
@@ -145,37 +183,15 @@ mod tests {
 
     #[test]
     fn every_built_in_provider_loads() {
-        for (name, ..) in BUILT_IN {
+        for name in built_in() {
             let provider = Provider::load(name).unwrap_or_else(|error| panic!("{name}: {error:?}"));
-            assert!(!provider.relay.host.is_empty());
+            assert!(!provider.name.is_empty() && !provider.summary.is_empty());
         }
     }
 
     #[test]
     fn an_unknown_provider_is_answered_with_the_known_ones() {
         let error = Provider::load("conbol").unwrap_err();
-        assert!(error.message.contains("built in: conbool"), "{}", error.message);
-    }
-
-    #[test]
-    fn mx_hosts_are_read_and_checked() {
-        let text = |host: &str| {
-            format!(
-                "name = \"x\"\n[relay]\nhost = \"relay.example\"\n[headers]\nreserved = []\n[lock_down]\nmx_hosts = [\"{host}\"]\n"
-            )
-        };
-        let parse = |host| Provider::parse(Path::new("p.toml"), &text(host), Path::new("p.sieve"), String::new());
-        assert!(parse("*.MX.example").unwrap().mx_hosts.contains("a.mx.example"));
-        let error = parse("*").unwrap_err();
-        assert_eq!(error.line, Some(7));
-        assert!(error.message.starts_with("\"*\" is not the name of a host"), "{}", error.message);
-    }
-
-    #[test]
-    fn a_mistake_in_provider_toml_is_reported_with_its_line() {
-        let text = "name = \"x\"\n[relay]\nhost = \"relay.example\"\nprot = 25\n[headers]\nreserved = []\n";
-        let error = Provider::parse(Path::new("p.toml"), text, Path::new("p.sieve"), String::new()).unwrap_err();
-        assert_eq!(error.line, Some(4));
-        assert!(error.message.contains("prot"), "{}", error.message);
+        assert!(error.message.contains("built in: conbool, secumailer, mailprotector;"), "{}", error.message);
     }
 }

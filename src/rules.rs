@@ -8,7 +8,7 @@ mod message;
 mod script;
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,6 +68,32 @@ pub struct Facts {
     pub released: bool,
     /// How many forged marker fields it came with.
     pub forged: usize,
+    /// On which side its recipients are; `None` where no script [asks](Rules::asks_for_recipients).
+    pub recipients: Option<Recipients>,
+    /// The named scopes that its sender is in, of those that a script [asks](Rules::named_scopes) for.
+    pub named_scopes: Vec<String>,
+}
+
+/// On which side the recipients of a message are, by the domains of the envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recipients {
+    /// All of them in hosted domains, or without a domain.
+    Inside,
+    /// None of them.
+    Outside,
+    /// Some of them.
+    Mixed,
+}
+
+impl Recipients {
+    /// Stable name for scripts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inside => "inside",
+            Self::Outside => "outside",
+            Self::Mixed => "mixed",
+        }
+    }
 }
 
 /// The environment items that scripts may read, beside those of RFC 5183, section 4.1, that make sense here.
@@ -76,6 +102,7 @@ pub const ENVIRONMENT: &[&str] = &[
     "vnd.conbool.direction",
     "vnd.conbool.kind",
     "vnd.conbool.in-scope",
+    RECIPIENTS_ITEM,
     "vnd.conbool.null-sender",
     "vnd.conbool.loop-header",
     "vnd.conbool.flagged",
@@ -90,6 +117,14 @@ pub const ENVIRONMENT: &[&str] = &[
     "location",
     "phase",
 ];
+
+const RECIPIENTS_ITEM: &str = "vnd.conbool.recipients";
+
+/// Beginning of the items that say whether the sender is in a named scope.
+pub const NAMED_SCOPE_ITEM: &str = "vnd.conbool.in-scope.";
+
+/// Beginning of the items that hold the settings of the provider.
+pub const SETTING_ITEM: &str = "vnd.conbool.setting.";
 
 fn yes_or_no(fact: bool) -> &'static str {
     if fact { "yes" } else { "no" }
@@ -108,6 +143,7 @@ impl Facts {
             "vnd.conbool.loop-header" => yes_or_no(self.loop_header).into(),
             "vnd.conbool.flagged" => yes_or_no(self.flagged).into(),
             "vnd.conbool.released" => yes_or_no(self.released).into(),
+            RECIPIENTS_ITEM => self.recipients.map(Recipients::name).unwrap_or_default().into(),
             "vnd.conbool.forged" => self.forged.to_string().into(),
             "vnd.conbool.tls-version" => text(&case.client.tls_version),
             "vnd.conbool.certificate" => text(&case.client.certificate),
@@ -150,6 +186,18 @@ pub const QUARANTINE_MAILBOX: &str = "Quarantine";
 /// Beginning of the names of external lists.
 pub const LIST_PREFIX: &str = "urn:conbool-milter:";
 
+/// Beginning of the names of the lists of named scopes, after [`LIST_PREFIX`].
+pub const NAMED_SCOPE_LIST: &str = "scope.";
+
+/// What scripts can refer to, beside the facts.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// The parts of the lists' names after [`LIST_PREFIX`].
+    pub lists: BTreeSet<String>,
+    /// The settings of the provider, by name, with their values.
+    pub settings: BTreeMap<String, String>,
+}
+
 /// Greatest number of instructions that one script may run on one message.
 const CPU_LIMIT: usize = 10_000;
 
@@ -164,6 +212,8 @@ pub type Lists = HashMap<String, Arc<AddressSet>>;
 pub struct Rules {
     runtime: Runtime,
     scripts: Vec<CompiledScript>,
+    asks_for_recipients: bool,
+    named_scopes: BTreeSet<String>,
 }
 
 struct CompiledScript {
@@ -182,16 +232,13 @@ impl std::fmt::Debug for Rules {
 impl Rules {
     /// Compiles the scripts, which run in this order, and checks that they use only what is supported.
     ///
-    /// `lists` are the parts of the lists' names after [`LIST_PREFIX`].
-    ///
     /// # Errors
     /// All mistakes found in all scripts, the first syntax error of each.
-    pub fn compile(scripts: &[Script], lists: &BTreeSet<String>) -> Result<Self, Vec<ScriptError>> {
-        let lists: BTreeSet<String> = lists.iter().map(|name| format!("{LIST_PREFIX}{name}")).collect();
+    pub fn compile(scripts: &[Script], names: &Names) -> Result<Self, Vec<ScriptError>> {
         let mut compiled = Vec::new();
         let mut errors = Vec::new();
         for source in scripts {
-            match script::compile(source, &lists) {
+            match script::compile(source, names) {
                 Ok((sieve, needs)) => {
                     compiled.push(CompiledScript { file: source.file.clone(), sieve: Arc::new(sieve), needs });
                 }
@@ -201,18 +248,37 @@ impl Rules {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let runtime = Runtime::new()
+        let mut runtime = Runtime::new()
             .with_cpu_limit(CPU_LIMIT)
             .with_max_nested_includes(0)
             .with_max_redirects(0)
             .with_max_out_messages(0)
             .with_protected_headers(script::PROTECTED_FIELDS.iter().copied())
-            .with_valid_ext_lists(lists.iter().cloned())
+            .with_valid_ext_lists(names.lists.iter().map(|name| format!("{LIST_PREFIX}{name}")))
             .with_env_variable("name", env!("CARGO_PKG_NAME"))
             .with_env_variable("version", env!("CARGO_PKG_VERSION"))
             .with_env_variable("location", "MTA")
             .with_env_variable("phase", "during");
-        Ok(Self { runtime, scripts: compiled })
+        for (name, value) in &names.settings {
+            runtime.set_env_variable(format!("{SETTING_ITEM}{name}"), value.clone());
+        }
+        let asks = |item| compiled.iter().any(|script: &CompiledScript| script.needs.environment.contains(item));
+        Ok(Self {
+            asks_for_recipients: asks(RECIPIENTS_ITEM),
+            named_scopes: compiled.iter().flat_map(|script| script.needs.named_scopes.values().cloned()).collect(),
+            runtime,
+            scripts: compiled,
+        })
+    }
+
+    /// Whether a script asks on which side the recipients are.
+    pub fn asks_for_recipients(&self) -> bool {
+        self.asks_for_recipients
+    }
+
+    /// The named scopes of which a script asks whether the sender is in them.
+    pub fn named_scopes(&self) -> impl Iterator<Item = &str> {
+        self.named_scopes.iter().map(String::as_str)
     }
 
     /// The reasons for routes that the scripts' text spells out. Others can only be put together by a script from
@@ -261,6 +327,9 @@ impl Rules {
             if let Some(value) = facts.environment_item(item, case) {
                 context.set_env_variable(*item, value);
             }
+        }
+        for (item, scope) in &script.needs.named_scopes {
+            context.set_env_variable(item.clone(), yes_or_no(facts.named_scopes.contains(scope)));
         }
         if script.needs.envelope {
             context.set_envelope(Envelope::From, case.envelope.sender.as_str());

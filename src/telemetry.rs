@@ -12,6 +12,7 @@ mod ledger;
 mod lock_down;
 pub mod metrics;
 mod policy;
+pub mod probes;
 mod rates;
 mod scopes;
 pub mod status;
@@ -144,6 +145,15 @@ pub fn message_judged(judged: &Judged<'_>) {
         _ => reason.map(|reason| cut(&reason.text)),
     };
     let names: Vec<&str> = verdict.reasons.iter().map(|reason| reason.name.as_ref()).collect();
+    if let Some(message_id) = judged.message_id.filter(|id| probes::is_probe(id)) {
+        probes::keep(status::ProbeStatus {
+            message_id: cut(message_id).to_owned(),
+            queue_id: cut(judged.queue_id).to_owned(),
+            decision: decision.to_owned(),
+            reason: reason.map(|reason| reason.name.to_string()).unwrap_or_default(),
+            mode: mode.to_owned(),
+        });
+    }
     info!(
         queue_id = cut(judged.queue_id),
         message_id = judged.message_id.map(cut),

@@ -12,13 +12,14 @@ use std::time::Duration;
 use conbool_milter::address::Share;
 use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
-    self, Authentication, Config, Direct, Edge, HoldBack, InnerTls, Ldap, LdapServer, LockDown, Log, LogFormat, Loops,
-    Membership, Milter, Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket, TableType,
-    Telemetry, VerifyRecipients,
+    self, Authentication, Config, Direct, Doctor, Edge, HoldBack, InnerTls, Ldap, LdapServer, LockDown, Log, LogFormat,
+    Loops, Mailbox, Membership, Milter, Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket,
+    TableType, Telemetry, VerifyRecipients,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
 use conbool_milter::lock_down;
+use conbool_milter::site;
 use conbool_milter::verdict::Mode;
 use proptest::prelude::*;
 
@@ -28,6 +29,18 @@ const GOOD: &str = "tests/config/good/";
 fn load(folder: &str, name: &str) -> Result<Config, String> {
     // The folder is the same for all, so the expected texts go without.
     Config::load(&Path::new(folder).join(name)).map_err(|errors| format!("{errors}\n").replace(folder, ""))
+}
+
+/// What is wrong with a file of [`BAD`], with that which follows from its provider.
+fn mistakes(name: &str) -> String {
+    let file = Path::new(BAD).join(name).with_extension("toml");
+    let (config, errors) = match Config::load_flawed(&file) {
+        Ok(read) => read,
+        Err(errors) => return format!("{errors}\n").replace(BAD, ""),
+    };
+    let told = site::mistakes(&config, &errors).into_iter().map(|mistake| mistake.told_of(&file));
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).chain(told).collect();
+    format!("{}\n", lines.join("\n")).replace(BAD, "")
 }
 
 /// The path that a file of tests/config/files has in a configuration that was read.
@@ -64,7 +77,7 @@ fn every_bad_file_fails_with_exactly_its_errors() {
     let mut failures = String::new();
     for name in &names {
         let expected = fs::read_to_string(format!("{BAD}{name}.errors")).unwrap_or_default();
-        let found = load(BAD, &format!("{name}.toml")).err().unwrap_or_else(|| "no error\n".to_owned());
+        let found = mistakes(name);
         if found != expected {
             failures += &format!("--- {name}: expected\n{expected}--- found\n{found}");
         }
@@ -109,27 +122,31 @@ fn five_lines_are_enough() {
             from_field: true,
             refresh: Duration::from_secs(900),
             hold_back: HoldBack { below: 0.5, from: 10 },
+            sections: vec![],
             named: [].into(),
         },
         lock_down: LockDown {
-            mode: lock_down::Mode::Off,
+            mode: None,
             open_recipients: vec![],
             mx_hosts: None,
             interval: Duration::from_secs(900),
             settle_time: Duration::from_secs(86_400),
         },
         kind: kind::Settings::default(),
+        provider_settings: [].into(),
         // Depends on the host: a site's script is used where there is one.
         rules: config.rules.clone(),
         direct: Direct { next_hop: None },
         loops: Loops { max_passes: 4, max_host_passes: 15, action: LoopAction::Quarantine },
         postfix: Postfix { config_directory: "/etc/postfix".into(), table_type: None },
+        mailbox: Mailbox { spam_folder: "Spam".into() },
         edge: None,
         ldap: None,
         limits: Limits::default(),
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
         policy: Policy { sockets: vec![], max_connections: 2000, idle_timeout: Duration::from_secs(1200) },
         telemetry: Telemetry { sockets: vec![], socket_mode: 0o660, socket_group: None },
+        doctor: Doctor::default(),
     };
     assert_eq!(config, expected);
 }
@@ -138,6 +155,12 @@ fn five_lines_are_enough() {
 fn everything_can_be_set() {
     set_mode(&file("ldap-password"), 0o600);
     let config = load(GOOD, "everything.toml").unwrap();
+    let people = Scope {
+        senders: ["alice@customer.test", "@xn--bcher-kva.test", "jürgen@sub.customer.test"].map(Into::into).into(),
+        files: vec![file("senders")],
+        groups: vec!["cn=relay,dc=customer,dc=test".into(), "relay-users".into()],
+        ..scope(ScopeMode::Group)
+    };
     let expected = Config {
         provider: file("provider").to_str().unwrap().to_owned(),
         domains: vec!["customer.test".into(), "xn--bcher-kva.test".into(), "sub.customer.test".into()],
@@ -171,19 +194,13 @@ fn everything_can_be_set() {
         },
         state_directory: file("state"),
         scope: Scopes {
-            default: Scope {
-                senders: ["alice@customer.test", "@xn--bcher-kva.test", "jürgen@sub.customer.test"]
-                    .map(Into::into)
-                    .into(),
-                files: vec![file("senders")],
-                groups: vec!["cn=relay,dc=customer,dc=test".into(), "relay-users".into()],
-                share: Share::new(0.25).unwrap(),
-                ..scope(ScopeMode::Group)
-            },
+            default: Scope { share: Share::new(0.25).unwrap(), ..people.clone() },
             from_field: false,
             refresh: Duration::from_secs(60),
             hold_back: HoldBack { below: 0.0, from: 100 },
+            sections: vec!["people".into(), "NTA-7516".into()],
             named: [
+                ("people".into(), people),
                 ("avg".into(), Scope { senders: vec!["bob@remote.test".into()], ..scope(ScopeMode::List) }),
                 ("NTA-7516".into(), Scope { files: vec![file("senders")], ..scope(ScopeMode::List) }),
                 ("tenth".into(), Scope { share: Share::new(0.1).unwrap(), ..scope(ScopeMode::All) }),
@@ -191,7 +208,7 @@ fn everything_can_be_set() {
             .into(),
         },
         lock_down: LockDown {
-            mode: lock_down::Mode::Auto,
+            mode: Some(lock_down::Mode::Auto),
             open_recipients: ["postmaster", "abuse@xn--bcher-kva.test"].map(Into::into).into(),
             mx_hosts: Some(["mx.example.net", "*.xn--bcher-kva.example"].map(Into::into).into()),
             interval: Duration::from_secs(60),
@@ -204,10 +221,12 @@ fn everything_can_be_set() {
             calendaring_alone: true,
             weak_automatic_reply: true,
         },
+        provider_settings: [("customer_id".into(), "47 11".into())].into(),
         rules: Rules { site_script: Some(file("site.sieve")) },
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
         loops: Loops { max_passes: 9, max_host_passes: 20, action: LoopAction::Reject },
         postfix: Postfix { config_directory: file("postfix"), table_type: Some(TableType::Lmdb) },
+        mailbox: Mailbox { spam_folder: "Junk/Müll".into() },
         edge: Some(Edge {
             inner: "[inner.customer.test]:2525".into(),
             networks: ["10.0.0.0/8", "203.0.113.10/32"].map(|n| n.parse().unwrap()).into(),
@@ -266,12 +285,23 @@ fn everything_can_be_set() {
             socket_mode: 0o600,
             socket_group: Some("root".into()),
         },
+        doctor: Doctor {
+            spf_include: vec!["_spf.relay.test".into()],
+            direct_addresses: ["203.0.113.7/32", "2001:db8:2::/64"].map(|n| n.parse().unwrap()).into(),
+            dkim_selectors: vec!["mail2026".into(), "20261101".into()],
+            ownership_txt: vec!["relay-verification=abc 123".into()],
+        },
     };
     assert_eq!(config, expected);
     let text = fs::read_to_string(format!("{GOOD}everything.toml")).unwrap();
     for key in config::keys() {
-        let name = key.rsplit('.').next().unwrap();
-        assert!(text.lines().any(|line| line.starts_with(&format!("{name} ="))), "everything.toml lacks {key}");
+        // A section whose keys are the provider's to choose is there as a whole.
+        let line = match key.rsplit_once('.') {
+            Some((section, "NAME")) => format!("[{section}]"),
+            Some((_, name)) => format!("{name} ="),
+            None => format!("{key} ="),
+        };
+        assert!(text.lines().any(|there| there.starts_with(&line)), "everything.toml lacks {key}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use conbool_milter::case::{Case, Client, Envelope, HeaderSection};
 use conbool_milter::config::Config;
 use conbool_milter::judge::{self, Site};
-use conbool_milter::rules::{Rules, Script};
+use conbool_milter::rules::{Names, Rules, Script};
 use conbool_milter::site;
 use conbool_milter::verdict::Verdict;
 
@@ -28,7 +28,8 @@ fn site() -> Site {
 
 fn with_script(text: &str) -> Site {
     let script = Script { file: "site.sieve".into(), text: text.into() };
-    let rules = Rules::compile(&[script], &["scope".to_string()].into()).expect("a good script");
+    let names = Names { lists: ["scope".to_string()].into(), settings: [].into() };
+    let rules = Rules::compile(&[script], &names).expect("a good script");
     Site { rules: rules.into(), ..site() }
 }
 

@@ -1,9 +1,15 @@
 //! `conbool-milter doctor`: examines an installation and says what mends it.
 
+mod config;
 mod context;
 mod examinations;
+pub mod handshake;
+mod mail_server;
 mod progress;
 mod report;
+mod sockets;
+mod telemetry;
+mod trial;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,6 +35,9 @@ pub struct Arguments {
     /// One JSON object
     #[arg(long)]
     json: bool,
+    /// Also send a message there, from a sender in scope, and wait for what becomes of it
+    #[arg(long, value_name = "ADDRESS", value_parser = trial::address)]
+    probe: Option<String>,
     /// How long the examination of an area may take
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
@@ -58,7 +67,7 @@ pub fn run(config: &Path, arguments: &Arguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let findings = runtime.block_on(examine(config, &areas, Duration::from_secs(arguments.timeout)));
+    let findings = runtime.block_on(examine(config, &areas, arguments));
     // What hangs in a thread of its own must not keep the program from ending.
     runtime.shutdown_background();
     if let Err(error) = report::print(&findings, arguments.json) {
@@ -74,19 +83,26 @@ pub fn run(config: &Path, arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// The findings of all examinations of these areas, area by area.
-async fn examine(config: &Path, areas: &[Area], time: Duration) -> Vec<Finding> {
+/// The findings of all examinations of these areas, area by area, and of the probe that was asked for.
+async fn examine(config: &Path, areas: &[Area], arguments: &Arguments) -> Vec<Finding> {
+    let time = Duration::from_secs(arguments.timeout);
     let context = Arc::new(Context::load(config, Instant::now() + time));
     let wanted = EXAMINATIONS.iter().filter(|examination| areas.contains(&examination.area));
     let mut progress = Progress::start(wanted.clone());
     let mut running = JoinSet::new();
     for (order, examination) in wanted.enumerate() {
-        let context = context.clone();
-        running.spawn(async move { (order, examination, one(examination, context, time).await) });
+        // In a task of its own, so that one that panics is missed, and the others go on.
+        let examined = tokio::spawn(one(examination, context.clone(), time));
+        running.spawn(async move {
+            let findings = examined.await.unwrap_or_else(|_| {
+                let seen = "the examination broke off, which is a mistake in conbool-milter";
+                vec![Finding::new(examination.area, examination.name, "", Status::Unknown, seen)]
+            });
+            (order, examination, findings)
+        });
     }
     let mut done = Vec::new();
     while let Some(finished) = running.join_next().await {
-        // One that panicked is reported by the panic; the others go on.
         if let Ok((order, examination, findings)) = finished {
             progress.finished(examination);
             done.push((examination.area, order, findings));
@@ -95,11 +111,16 @@ async fn examine(config: &Path, areas: &[Area], time: Duration) -> Vec<Finding> 
     drop(progress);
     done.sort_by_key(|(area, order, _)| (*area, *order));
     let examined = done.into_iter().flat_map(|(.., findings)| findings);
-    context.mistakes().into_iter().chain(examined).collect()
+    let mut findings: Vec<Finding> = context.mistakes().into_iter().chain(examined).collect();
+    if let Some(recipient) = &arguments.probe {
+        // When the others have ended: what they do must not be in the way of the message, and the report waits for both.
+        findings.extend(trial::run(&context, recipient, Instant::now() + time).await);
+    }
+    findings
 }
 
 /// The findings of one examination, which ends in any case.
-async fn one(examination: &Examination, context: Arc<Context>, time: Duration) -> Vec<Finding> {
+async fn one(examination: &'static Examination, context: Arc<Context>, time: Duration) -> Vec<Finding> {
     match tokio::time::timeout_at(context.deadline + GRACE, (examination.examine)(context.clone())).await {
         Ok(findings) => findings,
         Err(_) => {

@@ -12,7 +12,7 @@ use crate::milter::CurrentSite;
 use crate::telemetry;
 
 /// File in the state directory.
-const FILE: &str = "lock-down.json";
+pub const FILE: &str = "lock-down.json";
 
 /// A running watch; it ends when this is dropped.
 #[derive(Debug)]

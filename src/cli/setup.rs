@@ -1,7 +1,10 @@
 //! `conbool-milter setup`: what each mail server needs. One file a kind of mail server.
 
 mod edge;
+mod exchange_online;
+mod open_xchange;
 mod postfix;
+mod zimbra;
 
 use std::path::Path;
 
@@ -16,6 +19,9 @@ pub struct Arguments {
 enum Server {
     Edge(edge::Arguments),
     Postfix(postfix::Arguments),
+    OpenXchange(open_xchange::Arguments),
+    Zimbra(zimbra::Arguments),
+    ExchangeOnline(exchange_online::Arguments),
 }
 
 /// Sets up what the arguments name.
@@ -26,5 +32,8 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     match &arguments.server {
         Server::Edge(arguments) => edge::run(config, arguments),
         Server::Postfix(arguments) => postfix::run(config, arguments),
+        Server::OpenXchange(arguments) => open_xchange::run(config, arguments),
+        Server::Zimbra(arguments) => zimbra::run(config, arguments),
+        Server::ExchangeOnline(arguments) => exchange_online::run(config, arguments),
     }
 }

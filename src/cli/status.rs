@@ -1,6 +1,6 @@
 //! `conbool-milter status`: the state of the running daemon.
 
-mod client;
+pub(super) mod client;
 mod page;
 
 use std::io::{IsTerminal, Write};
@@ -66,7 +66,7 @@ async fn show(sockets: &[Socket], arguments: &Arguments) -> Result<(), String> {
 }
 
 /// What came of asking.
-enum Answer {
+pub(super) enum Answer {
     Status(Box<Status>, String),
     Trouble(String),
 }

@@ -11,7 +11,8 @@ use tracing::Level;
 use super::reader::Reader;
 use super::{
     Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Edge, Log, LogFormat, Loops, Milter, Relay, Rules,
-    Socket, doctor, edge, files, ldap, limits, lock_down, mailbox, notation, policy, postfix, scope, telemetry,
+    Socket, doctor, edge, files, ldap, limits, lock_down, mailbox, notation, policy, postfix, provider_settings, scope,
+    telemetry,
 };
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
@@ -36,7 +37,6 @@ pub fn read(reader: &mut Reader) -> Config {
     let domains = plain(reader.strings("domains", DOMAINS, notation::hosted_domain));
     reader.require("domains", DOMAINS);
     let relay_networks = plain(reader.strings("relay_networks", NETWORKS, notation::network));
-    reader.require("relay_networks", NETWORKS);
     let socket = sockets(reader, "socket", SOCKET, notation::socket, &[]);
     reader.require("socket", SOCKET);
     let policy = policy::read(reader, &socket);
@@ -57,6 +57,7 @@ pub fn read(reader: &mut Reader) -> Config {
         domains,
         state_directory: state_directory.unwrap_or_else(|| DEFAULT_STATE_DIRECTORY.into()),
         kind: kind(reader),
+        provider_settings: provider_settings::read(reader),
         rules: rules(reader, &folder),
         direct: Direct { next_hop: reader.string("direct.next_hop", r#""[mail.example.com]:25""#, notation::next_hop) },
         loops: loops(reader),

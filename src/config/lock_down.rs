@@ -12,8 +12,8 @@ const MX_HOSTS: &str = r#"["mx.example.net", "*.example.net"]"#;
 /// Who may write to hosted recipients.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LockDown {
-    /// `lock_down.mode`, default `"off"`.
-    pub mode: Mode,
+    /// `lock_down.mode`; `None` means the provider's, or else `"off"`.
+    pub mode: Option<Mode>,
     /// `lock_down.open_recipients`: local parts, and addresses and `@domain` of hosted domains, lower case, domain in A-label form.
     pub open_recipients: Vec<String>,
     /// `lock_down.mx_hosts`: names, or `*.` and a domain; `None` means the provider's.
@@ -28,7 +28,7 @@ pub struct LockDown {
 /// Asks for the keys of the section.
 pub fn read(reader: &mut Reader, domains: &[String]) -> LockDown {
     let modes = [("off", Mode::Off), ("monitor", Mode::Monitor), ("enforce", Mode::Enforce), ("auto", Mode::Auto)];
-    let mode = reader.choice("lock_down.mode", &modes).unwrap_or_default();
+    let mode = reader.choice("lock_down.mode", &modes);
     let open = reader.strings("lock_down.open_recipients", RECIPIENTS, notation::recipient);
     let open = open.unwrap_or_default();
     keys::of_hosted_domains(reader, "lock_down.open_recipients", domains, &open);

@@ -40,22 +40,22 @@ pub struct Reader<'a> {
 /// # Errors
 /// Everything that is wrong, sorted by line.
 pub fn read<T>(file: &Path, text: &str, read: impl FnOnce(&mut Reader) -> T) -> Result<T, ConfigErrors> {
-    match salvage(file, text, read) {
-        (result, None) => Ok(result),
-        (_, Some(errors)) => Err(errors),
+    match read_flawed(file, text, read) {
+        (result, errors) if errors.is_empty() => Ok(result),
+        (_, errors) => Err(ConfigErrors(errors)),
     }
 }
 
-/// As [`read`], but what `read` gave back comes in every case.
-pub fn salvage<T>(file: &Path, text: &str, read: impl FnOnce(&mut Reader) -> T) -> (T, Option<ConfigErrors>) {
+/// Parses `text`, lets `read` ask for keys, and gives back what it made of those that are right, and everything that is
+/// wrong, sorted by line.
+pub fn read_flawed<T>(file: &Path, text: &str, read: impl FnOnce(&mut Reader) -> T) -> (T, Vec<ConfigError>) {
     let (root, errors) = DeTable::parse_recoverable(text);
     let root = root.into_inner();
     let lines = Lines::of(text);
     let syntax = syntax::judge(text, &lines, &root, &errors);
     let mut reader = Reader::new(file, text, lines, &root, syntax);
     let result = read(&mut reader);
-    let errors = reader.finish();
-    (result, (!errors.is_empty()).then_some(ConfigErrors(errors)))
+    (result, reader.finish())
 }
 
 /// The keys that `read` asks for, in its order. `NAME` stands for a name that the file chooses.
@@ -216,17 +216,46 @@ impl<'a> Reader<'a> {
             }
             match check(name.get_ref()) {
                 Ok(()) => names.push(name.get_ref().to_string()),
-                Err(problem) => {
-                    self.error(
-                        Some(name.span().start),
-                        Some(&path),
-                        format!("{} {problem}", written_key(name.get_ref())),
-                    );
-                    self.misnamed.push(path);
-                }
+                Err(problem) => self.misnamed(section, name, &problem),
             }
         }
         names
+    }
+
+    /// Strings in `section` whose keys the file chooses. `check` says what is wrong with a name, and `parse` with a value,
+    /// as phrases that follow them.
+    pub fn named_strings<T>(
+        &mut self,
+        section: &str,
+        example: &str,
+        check: impl Fn(&str) -> Result<(), String>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<(String, T)> {
+        let table = self.root.get(section).and_then(|value| value.get_ref().as_table());
+        let mut names: Vec<String> = self.placeholder.map(str::to_owned).into_iter().collect();
+        for (name, _) in table.into_iter().flatten() {
+            match check(name.get_ref()) {
+                Ok(()) => names.push(name.get_ref().to_string()),
+                Err(problem) => self.misnamed(section, name, &problem),
+            }
+        }
+        if names.is_empty() {
+            // The section exists all the same.
+            self.asked.push(format!("{section}.*"));
+        }
+        let mut strings = Vec::new();
+        for name in names {
+            let value = self.string(&format!("{section}.{name}"), example, &parse);
+            strings.extend(value.map(|value| (name, value)));
+        }
+        strings
+    }
+
+    fn misnamed(&mut self, section: &str, name: &Spanned<impl AsRef<str>>, problem: &str) {
+        let written = written_key(name.get_ref().as_ref());
+        let path = format!("{section}.{written}");
+        self.error(Some(name.span().start), Some(&path), format!("{written} {problem}"));
+        self.misnamed.push(path);
     }
 
     /// Whether the file holds the key, rightly or wrongly.

@@ -20,7 +20,11 @@ pub struct Scopes {
     pub refresh: Duration,
     /// `scope.hold_back_below` and `scope.hold_back_from`.
     pub hold_back: HoldBack,
-    /// `[scope.NAME]`: lists for the policy scripts. Their addresses may be of any domain.
+    /// `scope.sections`: the named scopes that the default scope is made of, with mode `sections`; else empty. What they
+    /// list is in [`Self::default`] too.
+    pub sections: Vec<String>,
+    /// `[scope.NAME]`: lists for the policy scripts. Their addresses may be of any domain, unless they are in
+    /// [`Self::sections`].
     pub named: BTreeMap<String, Scope>,
 }
 
@@ -38,7 +42,7 @@ pub const DEFAULT_SCOPE: &str = "default";
 /// A scope: a set of addresses, and where it comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scope {
-    /// `scope.mode`: `"all"` (default), `"list"` or `"group"`.
+    /// `scope.mode`: `"all"` (default), `"list"` or `"group"`; with `"sections"`, the widest mode of these sections.
     pub mode: ScopeMode,
     /// `scope.senders`: addresses and `@domain` entries, lower case, domain in A-label form.
     pub senders: Vec<String>,
@@ -86,22 +90,73 @@ const SENDERS: &str = r#"["alice@example.com", "@example.org"]"#;
 const FILES: &str = r#"["/etc/conbool-milter/senders"]"#;
 const GROUPS: &str = r#"["cn=relay,ou=groups,dc=example,dc=com"]"#;
 
+const SECTIONS: &str = r#"["avg", "nta7516"]"#;
+
 /// Asks for every key of the scopes. `domains` are the hosted domains, empty if they are not known.
 pub fn read(reader: &mut Reader, folder: &Path, domains: &[String]) -> Scopes {
-    let default = scope(reader, folder, "scope", Some(domains).filter(|domains| !domains.is_empty()));
+    let hosted = Some(domains).filter(|domains| !domains.is_empty());
+    let (mut default, is_whole) = scope(reader, folder, "scope", hosted);
     let from_field = reader.choice("scope.match", &[("header-or-envelope", true), ("envelope", false)]).unwrap_or(true);
     let refresh = Duration::from_secs(reader.integer("scope.refresh", 5..=WEEK, "seconds").unwrap_or(900));
     let below = reader.fraction("scope.hold_back_below").unwrap_or(0.5);
     let from = size(reader.integer("scope.hold_back_from", 0..=1_000_000_000, "addresses")).unwrap_or(10);
+    let sections =
+        plain(reader.strings("scope.sections", SECTIONS, |written| name(written).map(|()| written.to_owned())));
+    if !is_whole && !reader.is_flawed("scope.mode") {
+        reader.wrong_value("scope.sections", "has no effect; add scope.mode = \"sections\", or remove it");
+    }
     let names = reader.named_sections("scope", name);
-    let named = names.into_iter().map(|name| {
-        let scope = scope(reader, folder, &format!("scope.{name}"), None);
-        (name, scope)
-    });
-    Scopes { default, from_field, refresh, hold_back: HoldBack { below, from }, named: named.collect() }
+    let mut named = BTreeMap::new();
+    for name in names {
+        let is_part = sections.contains(&name);
+        let section = format!("scope.{name}");
+        let (scope, _) = scope(reader, folder, &section, hosted.filter(|_| is_part));
+        if is_part {
+            let problem = "has no effect on the whole that this section is a part of; remove it, or write scope.share";
+            reader.wrong_value(&format!("{section}.share"), problem);
+        }
+        named.insert(name, scope);
+    }
+    for missing in sections.iter().filter(|section| !named.contains_key(*section)) {
+        reader
+            .wrong_value("scope.sections", &format!("names \"{missing}\", which is not there; add [scope.{missing}]"));
+    }
+    if is_whole {
+        default = union(sections.iter().filter_map(|name| named.get(name)), default.share);
+    }
+    Scopes { default, from_field, refresh, hold_back: HoldBack { below, from }, sections, named }
 }
 
-fn name(written: &str) -> Result<(), String> {
+/// A scope with the addresses of all these.
+fn union<'a>(scopes: impl Iterator<Item = &'a Scope>, share: Share) -> Scope {
+    let mut union = Scope { mode: ScopeMode::List, senders: vec![], files: vec![], groups: vec![], share };
+    for scope in scopes {
+        if scope.mode == ScopeMode::All {
+            return Scope { mode: ScopeMode::All, senders: vec![], files: vec![], groups: vec![], share };
+        }
+        if scope.mode == ScopeMode::Group {
+            union.mode = ScopeMode::Group;
+        }
+        add(&mut union.senders, &scope.senders);
+        add(&mut union.files, &scope.files);
+        add(&mut union.groups, &scope.groups);
+    }
+    union
+}
+
+fn add<T: Clone + PartialEq>(all: &mut Vec<T>, more: &[T]) {
+    for entry in more {
+        if !all.contains(entry) {
+            all.push(entry.clone());
+        }
+    }
+}
+
+/// Checks the name of a scope.
+///
+/// # Errors
+/// What is wrong with it, as a phrase that follows it.
+pub fn name(written: &str) -> Result<(), String> {
     let in_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if written.is_empty() || !written.bytes().all(in_name) {
         return Err("is not the name of a scope; use letters, digits and dashes only".into());
@@ -112,12 +167,27 @@ fn name(written: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Asks for the keys of one section. Its senders must be of the domains in `hosted`, where given.
-fn scope(reader: &mut Reader, folder: &Path, section: &str, hosted: Option<&[String]>) -> Scope {
+/// `scope.mode` as written: a scope has addresses of its own, or those of other sections.
+#[derive(Clone, Copy)]
+enum Mode {
+    Own(ScopeMode),
+    Sections,
+}
+
+/// Asks for the keys of one section, and whether it is made of others. Its senders must be of the domains in `hosted`,
+/// where given.
+fn scope(reader: &mut Reader, folder: &Path, section: &str, hosted: Option<&[String]>) -> (Scope, bool) {
     let key = |name: &str| format!("{section}.{name}");
     let (senders_key, files_key, groups_key) = (key("senders"), key("files"), key("groups"));
-    let modes = [("all", ScopeMode::All), ("list", ScopeMode::List), ("group", ScopeMode::Group)];
-    let mode = reader.choice(&key("mode"), &modes);
+    // Only the default scope can be made of others.
+    let is_default = section == "scope";
+    let modes = [
+        ("all", Mode::Own(ScopeMode::All)),
+        ("list", Mode::Own(ScopeMode::List)),
+        ("group", Mode::Own(ScopeMode::Group)),
+        ("sections", Mode::Sections),
+    ];
+    let mode = reader.choice(&key("mode"), if is_default { &modes } else { &modes[..3] });
     let senders = reader.strings(&senders_key, SENDERS, notation::sender).unwrap_or_default();
     let files = plain(reader.strings(&files_key, FILES, |written| files::readable(folder, written)));
     let groups = plain(reader.strings(&groups_key, GROUPS, group));
@@ -125,12 +195,18 @@ fn scope(reader: &mut Reader, folder: &Path, section: &str, hosted: Option<&[Str
     match mode {
         // A mode that is wrong says nothing about the other keys.
         None if reader.has(&key("mode")) => {}
-        None | Some(ScopeMode::All) => {
+        Some(Mode::Sections) => {
+            reader.require("scope.sections", SECTIONS);
+            for key in [&senders_key, &files_key, &groups_key] {
+                reader.wrong_value(key, "has no effect with mode = \"sections\"; put it into one of the sections");
+            }
+        }
+        None | Some(Mode::Own(ScopeMode::All)) => {
             for (key, mode) in [(&senders_key, "list"), (&files_key, "list"), (&groups_key, "group")] {
                 reader.wrong_value(key, &format!("has no effect; add {section}.mode = \"{mode}\", or remove it"));
             }
         }
-        Some(ScopeMode::List) => {
+        Some(Mode::Own(ScopeMode::List)) => {
             if !reader.has(&files_key) {
                 reader.require(&senders_key, SENDERS);
             } else if !reader.has(&senders_key) {
@@ -139,13 +215,18 @@ fn scope(reader: &mut Reader, folder: &Path, section: &str, hosted: Option<&[Str
             let problem = format!("has no effect; write {section}.mode = \"group\", or remove it");
             reader.wrong_value(&groups_key, &problem);
         }
-        Some(ScopeMode::Group) => {
+        Some(Mode::Own(ScopeMode::Group)) => {
             reader.require(&groups_key, GROUPS);
             if !reader.has("ldap") {
                 reader.wrong_value(&groups_key, "cannot be looked up; add section [ldap] with servers and base");
             }
         }
     }
+    let (mode, is_whole) = match mode {
+        Some(Mode::Own(mode)) => (mode, false),
+        Some(Mode::Sections) => (ScopeMode::List, true),
+        None => (ScopeMode::All, false),
+    };
     // A domain with a mistake in it is one mistake, not one for each of its senders.
     if let Some(hosted) = hosted.filter(|_| !reader.is_flawed("domains")) {
         let hosted: HashSet<&str> = hosted.iter().map(String::as_str).collect();
@@ -157,7 +238,7 @@ fn scope(reader: &mut Reader, folder: &Path, section: &str, hosted: Option<&[Str
             }
         }
     }
-    Scope { mode: mode.unwrap_or(ScopeMode::All), senders: plain(Some(senders)), files, groups, share }
+    (Scope { mode, senders: plain(Some(senders)), files, groups, share }, is_whole)
 }
 
 fn group(written: &str) -> Result<String, String> {

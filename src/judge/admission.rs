@@ -126,5 +126,8 @@ pub fn refusal(site: &Site, case: &Case, peer: Result<Peer, NotTheRelay>) -> (Op
 /// relayed for it.
 pub fn hands_back(site: &Site, client: &Client, sender: &str, recipient: &str) -> bool {
     let hosted = |path: &str| Address::parse(path).map(|address| site.hosted.contains(address.domain()));
-    site.trust.peer(client) == Ok(Peer::Relay) && hosted(sender) == Some(true) && hosted(recipient) == Some(false)
+    site.relay.is_some_and(|relay| relay.hands_back)
+        && site.trust.peer(client) == Ok(Peer::Relay)
+        && hosted(sender) == Some(true)
+        && hosted(recipient) == Some(false)
 }

@@ -1,7 +1,7 @@
 //! Who sends a message, and which way it travels.
 
-use super::Site;
-use crate::address::Address;
+use super::{Site, named_scope_list};
+use crate::address::{Address, AddressSet};
 use crate::case::Case;
 use crate::scope::{self, FromAddresses};
 use crate::verdict::{Direction, Peer};
@@ -52,6 +52,26 @@ impl Sender {
     pub fn hosted_domains<'a>(&'a self, site: &'a Site) -> impl Iterator<Item = &'a str> {
         self.envelope.iter().chain(&self.from).map(Address::domain).filter(|domain| site.hosted.contains(*domain))
     }
+}
+
+/// The named scopes, of those that the rules ask for, that the sender is in: as with the default scope, by the envelope
+/// sender, or by an author where the From field counts. The null sender is in none.
+pub fn named_scopes(site: &Site, case: &Case, peer: Peer, sender: &Sender) -> Vec<String> {
+    let mut authors = None;
+    let mut is_in = |scope: &AddressSet| {
+        if sender.envelope.as_ref().is_some_and(|address| scope.contains(address)) {
+            return true;
+        }
+        if peer != Peer::Internal || !site.scope.from_field || sender.null {
+            return false;
+        }
+        let authors = authors.get_or_insert_with(|| scope::from_addresses(&case.header));
+        // As with the default scope.
+        !authors.complete || authors.addresses.iter().any(|address| scope.contains(address))
+    };
+    let members = |scope: &str| site.lists.get(&named_scope_list(scope));
+    let asked = site.rules.named_scopes();
+    asked.filter(|scope| members(scope).is_some_and(|members| is_in(members))).map(str::to_owned).collect()
 }
 
 /// Which way the message travels.

@@ -1,7 +1,9 @@
 //! Dovecot with Pigeonhole: the provider's script at the mailboxes, and the settings by which it is run.
 
+mod installed;
 mod settings;
 
+pub use installed::{DovecotError, Installed};
 pub use settings::{Generation, Settings, settings};
 
 /// The line of a mailbox script that names the folder for spam. A site's own name takes its place.

@@ -6,15 +6,17 @@
 //! belong on the relay although their envelope sender is not in the table. Postfix queues, encrypts, retries and
 //! bounces; a message whose mark was lost goes to the relay, never past it.
 
-mod command;
+pub(in crate::mta) mod command;
+pub mod delivery;
 pub mod edge;
 mod existing;
 mod indexed_table;
 pub mod inspect;
 mod instance;
-mod list;
+pub(in crate::mta) mod list;
 mod main_cf;
 mod master_cf;
+mod milter_client;
 mod notes;
 pub mod queue;
 pub mod readable;
@@ -29,10 +31,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Socket, TableType};
+use crate::provider::Provider;
 
 pub use command::{CommandError, quoted};
 pub use existing::Existing;
 pub use indexed_table::TableError;
+pub use milter_client::MilterClient;
 pub use upkeep::{Done, SETTLING_TIME, Upkeep};
 
 /// What the Postfix configuration is generated from.
@@ -40,8 +44,8 @@ pub use upkeep::{Done, SETTLING_TIME, Upkeep};
 pub struct Request<'a> {
     /// Our configuration.
     pub config: &'a Config,
-    /// The provider's relay, for a configuration that names no `relay.host`.
-    pub provider_relay_host: &'a str,
+    /// Its provider. Without a relay that takes mail, nothing is routed, and only the milter is set up.
+    pub provider: &'a Provider,
     /// Where the tables will lie: the Postfix instance's configuration directory.
     pub config_directory: &'a Path,
     /// What the instance has now. Lists are merged with it; empty if unknown.
@@ -131,29 +135,63 @@ impl std::error::Error for Error {}
 /// # Errors
 /// [`Error`] if a value has no place in a Postfix configuration file, or could not work.
 pub fn generate(request: &Request<'_>) -> Result<Fragments, Error> {
-    let names = Names::new(request)?;
-    let mut tables = vec![
-        (table::ROUTES.to_owned(), table::routes(&names)),
-        (table::HOSTED.to_owned(), table::hosted(request.config)),
-        (table::CLIENTS.to_owned(), table::clients(request.config)),
-        (table::STATUS.to_owned(), table::status()),
-    ];
+    generate_with(request, &Names::new(request)?)
+}
+
+/// The same for an instance that hands all mail to a content filter and takes it back on a listener of its own
+/// (FILTER_README).
+///
+/// There the milter's routes cannot act at once: a FILTER would take the filter's place. Nor can the milter be attached to
+/// the listener behind the filter, for that one sees no client but the filter: nobody would be the relay. So the route is
+/// carried through the filter in a header field, which `conbool-filtered`, a cleanup(8) of that listener's own, acts on.
+/// The listener needs `cleanup_service_name=conbool-filtered`, and `receive_override_options` with `no_milters` and
+/// without `no_header_body_checks`.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_behind_filter(request: &Request<'_>) -> Result<Fragments, Error> {
+    generate_with(request, &Names { behind_filter: true, ..Names::new(request)? })
+}
+
+fn generate_with(request: &Request<'_>, names: &Names) -> Result<Fragments, Error> {
     let config = request.config;
     let is_static = config.has_static_sender_table();
-    if is_static {
-        tables.insert(0, (table::SENDERS.to_owned(), table::senders(config, &names.relay_next_hop)));
+    let mut tables = Vec::new();
+    let mut written_by_daemon = None;
+    if let Some(routing) = &names.routing {
+        if is_static {
+            tables.push((table::SENDERS.to_owned(), table::senders(config, &routing.relay_next_hop)));
+        } else if config.modes.routes() {
+            let text = indexed_table::path(&config.state_directory);
+            written_by_daemon = Some(indexed_table::indexed(routing.table_type, &text));
+        }
+        tables.push((table::ROUTES.to_owned(), table::routes(routing, names.behind_filter)));
+        if names.behind_filter {
+            tables.push((table::FILTERED.to_owned(), table::filtered(routing, config)));
+            tables.push((table::CARRIED.to_owned(), table::carried()));
+        }
+        tables.push((table::STATUS.to_owned(), table::status()));
     }
-    let by_daemon = || indexed_table::indexed(names.table_type, &indexed_table::path(&config.state_directory));
-    let notes = notes::notes(request, &names);
-    let main_cf = main_cf::generate(request, &names, &notes)?;
-    let settings = list::settings(&main_cf).into_iter().map(|(name, _)| name);
+    if names.hand_back {
+        tables.push((table::HOSTED.to_owned(), table::hosted(config)));
+        tables.push((table::CLIENTS.to_owned(), table::clients(config)));
+    }
+    let notes = notes::notes(request, names);
+    let main_cf = main_cf::generate(request, names, &notes)?;
+    let settings: Vec<String> = list::settings(&main_cf).into_iter().map(|(name, _)| name).collect();
+    // What an earlier run set for a relay may not be needed any more.
+    let ours = request.existing.our_settings().filter(|name| !settings.iter().any(|set| set == name));
+    let written = settings.iter().map(String::as_str).filter(|name| request.existing.is_written(name));
     Ok(Fragments {
-        replaced_settings: settings.filter(|name| request.existing.is_written(name)).collect(),
+        replaced_settings: written.chain(ours).map(str::to_owned).collect(),
         replaced_services: request.existing.our_services(),
-        master_cf: master_cf::generate(request, &names)?,
+        master_cf: match &names.routing {
+            Some(routing) => master_cf::generate(request, names, routing)?,
+            None => String::new(),
+        },
         main_cf,
         tables,
-        written_by_daemon: (!is_static && config.modes.routes()).then(by_daemon),
+        written_by_daemon,
         notes,
     })
 }
@@ -161,6 +199,21 @@ pub fn generate(request: &Request<'_>) -> Result<Fragments, Error> {
 /// Values that appear in several files, checked and in Postfix's notation.
 #[derive(Debug)]
 struct Names {
+    /// What routes mail; `None` without a relay that takes any.
+    routing: Option<Routing>,
+    /// Whether the relay may hand back mail for other sites.
+    hand_back: bool,
+    /// Whether all mail goes through a content filter before it is routed.
+    behind_filter: bool,
+    /// The configuration directory, in main.cf notation.
+    directory: String,
+    /// The milter's socket as Postfix sees it, in main.cf notation.
+    socket: String,
+}
+
+/// Where mail goes.
+#[derive(Debug)]
+struct Routing {
     /// `[host]:port` of the relay.
     relay_next_hop: String,
     /// Name that the relay's certificate must carry.
@@ -175,30 +228,39 @@ struct Names {
     table_type: TableType,
     /// The sender table, `type:path`, in main.cf notation.
     sender_table: String,
-    /// The configuration directory, in main.cf notation.
-    directory: String,
-    /// The milter's socket as Postfix sees it, in main.cf notation.
-    socket: String,
 }
 
 impl Names {
     fn new(request: &Request<'_>) -> Result<Self, Error> {
+        let directory = path("the Postfix configuration directory", request.config_directory)?;
+        Ok(Self {
+            routing: match relay_host(request.config, request.provider)? {
+                Some(host) => Some(Routing::new(request, &host, &directory)?),
+                None => None,
+            },
+            hand_back: request.provider.hands_in.back && !request.config.relay.networks.is_empty(),
+            behind_filter: false,
+            directory,
+            socket: milter_socket(&request.config.milter.sockets, &request.existing.queue_directory())?,
+        })
+    }
+}
+
+impl Routing {
+    fn new(request: &Request<'_>, relay_host: &str, directory: &str) -> Result<Self, Error> {
         let Listeners { address, direct_port, relay_port } = request.listeners;
         if !address.is_loopback() || direct_port == relay_port {
             return Err(Error::Listeners(request.listeners));
         }
-        let relay = &request.config.relay;
-        let bare = relay_host(request.config, request.provider_relay_host)?;
-        let tls_name = match &relay.tls_name {
+        let tls_name = match &request.config.relay.tls_name {
             Some(name) => host_name("relay.tls_name", name)?,
-            None if bare.parse::<IpAddr>().is_ok() => return Err(Error::NoTlsName(bare)),
-            None => bare.clone(),
+            None if relay_host.parse::<IpAddr>().is_ok() => return Err(Error::NoTlsName(relay_host.to_owned())),
+            None => relay_host.to_owned(),
         };
         let direct = request.config.direct.next_hop.as_deref().unwrap_or_default();
         if !direct.chars().all(|character| is_host_character(character) || matches!(character, '[' | ']')) {
             return Err(Error::Value { what: "direct.next_hop", value: direct.to_owned() });
         }
-        let directory = path("the Postfix configuration directory", request.config_directory)?;
         let table_type = table_type(request)?;
         let sender_table = if request.config.has_static_sender_table() {
             format!("regexp:{directory}/{}", table::SENDERS)
@@ -207,15 +269,13 @@ impl Names {
             format!("{}:{indexed}", table_type.name())
         };
         Ok(Self {
-            relay_next_hop: relay_next_hop(request.config, request.provider_relay_host)?,
+            relay_next_hop: next_hop(request.config, relay_host),
             tls_name,
             direct_next_hop: direct.to_owned(),
             direct_listener: format!("[{address}]:{direct_port}"),
             relay_listener: format!("[{address}]:{relay_port}"),
             table_type,
             sender_table,
-            directory,
-            socket: milter_socket(&request.config.milter.sockets, &request.existing.queue_directory())?,
         })
     }
 }
@@ -230,17 +290,23 @@ fn table_type(request: &Request<'_>) -> Result<TableType, Error> {
     }
 }
 
-/// The relay as a next hop, `[host]:port`. `provider_host` is for a configuration that names no `relay.host`.
+/// The relay as a next hop, `[host]:port`: that of the configuration, or else the provider's. `None` if the provider has
+/// none.
 ///
 /// # Errors
 /// [`Error`] if the host cannot be written into a table.
-pub fn relay_next_hop(config: &Config, provider_host: &str) -> Result<String, Error> {
-    Ok(format!("[{}]:{}", relay_host(config, provider_host)?, config.relay.port))
+pub fn relay_next_hop(config: &Config, provider: &Provider) -> Result<Option<String>, Error> {
+    Ok(relay_host(config, provider)?.map(|host| next_hop(config, &host)))
 }
 
-fn relay_host(config: &Config, provider_host: &str) -> Result<String, Error> {
-    let host = config.relay.host.as_deref().unwrap_or(provider_host);
-    host_name("relay.host", host.trim_start_matches('[').trim_end_matches(']'))
+fn next_hop(config: &Config, host: &str) -> String {
+    format!("[{host}]:{}", config.relay.port)
+}
+
+fn relay_host(config: &Config, provider: &Provider) -> Result<Option<String>, Error> {
+    let Some(relay) = &provider.relay else { return Ok(None) };
+    let host = config.relay.host.as_deref().unwrap_or(&relay.host);
+    host_name("relay.host", host.trim_start_matches('[').trim_end_matches(']')).map(Some)
 }
 
 fn is_host_character(character: char) -> bool {
@@ -299,7 +365,8 @@ const CA_BUNDLES: [&str; 5] = [
     "/usr/local/share/certs/ca-root-nss.crt",
 ];
 
-fn find_ca_bundle() -> Option<PathBuf> {
+/// The system's trust anchors, if they are in one of the well-known places.
+pub(in crate::mta) fn find_ca_bundle() -> Option<PathBuf> {
     CA_BUNDLES.iter().map(PathBuf::from).find(|bundle| bundle.is_file())
 }
 

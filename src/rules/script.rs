@@ -1,24 +1,30 @@
 //! Compiling a script, and finding at compile time whatever would not work at run time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use sieve::compiler::grammar::Capability;
 use sieve::runtime::RuntimeError;
 use sieve::{Compiler, Sieve};
 
-use super::{ENVIRONMENT, LIST_PREFIX, QUARANTINE_MAILBOX, Script, ScriptError};
-use crate::verdict::{ROUTE_FIELD, Route, SPAM_FLAG_FIELD};
+use super::{
+    ENVIRONMENT, LIST_PREFIX, NAMED_SCOPE_ITEM, NAMED_SCOPE_LIST, Names, QUARANTINE_MAILBOX, SETTING_ITEM, Script,
+    ScriptError,
+};
+use crate::verdict::{CARRIED_ROUTE_FIELD, ROUTE_FIELD, Route, SPAM_FLAG_FIELD};
 
 /// Fields that no script may add or remove: RFC 5293, section 6, and those that have keywords or a meaning of their
 /// own here.
-pub const PROTECTED_FIELDS: &[&str] = &["Received", "Auto-Submitted", SPAM_FLAG_FIELD, ROUTE_FIELD];
+pub const PROTECTED_FIELDS: &[&str] =
+    &["Received", "Auto-Submitted", SPAM_FLAG_FIELD, ROUTE_FIELD, CARRIED_ROUTE_FIELD];
 
 /// What a script needs, so that nothing is prepared in vain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
     /// These environment items.
     pub environment: BTreeSet<&'static str>,
+    /// Whether the sender is in these named scopes: environment item and scope.
+    pub named_scopes: BTreeMap<String, String>,
     /// The header section.
     pub header: bool,
     /// The envelope.
@@ -35,7 +41,7 @@ pub struct Needs {
 ///
 /// # Errors
 /// The first syntax error, or else every use of something that is not supported.
-pub fn compile(script: &Script, lists: &BTreeSet<String>) -> Result<(Sieve, Needs), Vec<ScriptError>> {
+pub fn compile(script: &Script, names: &Names) -> Result<(Sieve, Needs), Vec<ScriptError>> {
     let error = |line, message| ScriptError { file: script.file.clone(), line, message };
     let sieve = Compiler::new()
         .compile(script.text.as_bytes())
@@ -43,7 +49,7 @@ pub fn compile(script: &Script, lists: &BTreeSet<String>) -> Result<(Sieve, Need
     // sieve-rs keeps the instructions private, but serialises them: that is the one way to see what a script uses.
     let program = serde_json::to_value(&sieve)
         .map_err(|cause| vec![error(None, format!("the compiled script cannot be inspected: {cause}"))])?;
-    let mut review = Review { text: &script.text, lists, needs: Needs::default(), errors: BTreeSet::new() };
+    let mut review = Review { text: &script.text, names, needs: Needs::default(), errors: BTreeSet::new() };
     review.visit(&program);
     if review.errors.is_empty() {
         Ok((sieve, review.needs))
@@ -55,7 +61,7 @@ pub fn compile(script: &Script, lists: &BTreeSet<String>) -> Result<(Sieve, Need
 /// A walk over the compiled program that collects what it needs and what is not supported.
 struct Review<'a> {
     text: &'a str,
-    lists: &'a BTreeSet<String>,
+    names: &'a Names,
     needs: Needs,
     errors: BTreeSet<(Option<usize>, String)>,
 }
@@ -201,18 +207,35 @@ impl Review<'_> {
             self.needs.environment.insert(known);
             return;
         }
-        let nearest =
-            ENVIRONMENT.iter().max_by(|a, b| strsim::jaro_winkler(a, item).total_cmp(&strsim::jaro_winkler(b, item)));
+        if item.strip_prefix(SETTING_ITEM).is_some_and(|name| self.names.settings.contains_key(name)) {
+            return;
+        }
+        // The name of an item comes in small letters; two scopes whose names differ in case only are one here.
+        let named_scope = item.strip_prefix(NAMED_SCOPE_ITEM);
+        if let Some(scope) = named_scope.and_then(|name| self.scopes().find(|scope| scope.eq_ignore_ascii_case(name))) {
+            self.needs.named_scopes.insert(item.to_owned(), scope.to_owned());
+            return;
+        }
+        let settings = self.names.settings.keys().map(|name| format!("{SETTING_ITEM}{name}"));
+        let scopes = self.scopes().map(|name| format!("{NAMED_SCOPE_ITEM}{name}"));
+        let known = ENVIRONMENT.iter().map(ToString::to_string).chain(settings).chain(scopes);
+        let likeness = |known: &String| strsim::jaro_winkler(known, item);
+        let nearest = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
         let advice = nearest.map(|nearest| format!("; did you mean {nearest:?}?")).unwrap_or_default();
         self.errors.insert((self.line_of(item), format!("there is no environment item {item:?}{advice}")));
+    }
+
+    /// The named scopes.
+    fn scopes(&self) -> impl Iterator<Item = &'_ str> {
+        self.names.lists.iter().filter_map(|list| list.strip_prefix(NAMED_SCOPE_LIST))
     }
 
     fn external_lists(&mut self, keys: &Value) {
         for key in keys.as_array().into_iter().flatten() {
             if let Some(name) = key["Text"].as_str()
-                && !self.lists.contains(name)
+                && !name.strip_prefix(LIST_PREFIX).is_some_and(|name| self.names.lists.contains(name))
             {
-                let known: Vec<&str> = self.lists.iter().map(String::as_str).collect();
+                let known: Vec<&str> = self.names.lists.iter().map(String::as_str).collect();
                 let message =
                     format!("there is no list {name:?}; lists begin with {LIST_PREFIX:?}: {}", known.join(", "));
                 self.errors.insert((self.line_of(name), message));

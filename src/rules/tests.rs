@@ -12,6 +12,8 @@ fn facts() -> Facts {
         flagged: false,
         released: false,
         forged: 0,
+        recipients: Some(Recipients::Mixed),
+        named_scopes: vec!["NTA-7516".into()],
     }
 }
 
@@ -36,7 +38,12 @@ fn case(fields: &[(&str, &str)]) -> Case {
 }
 
 fn compile(scripts: &[Script]) -> Result<Rules, Vec<ScriptError>> {
-    Rules::compile(scripts, &lists().into_keys().collect())
+    Rules::compile(scripts, &names())
+}
+
+fn names() -> Names {
+    let settings = [("customer_id".to_string(), "47 11".to_string()), ("region".to_string(), String::new())];
+    Names { lists: lists().into_keys().chain(["scope.NTA-7516".to_string()]).collect(), settings: settings.into() }
 }
 
 fn run(texts: &[&str], fields: &[(&str, &str)]) -> Result<Effects, RulesFailure> {
@@ -59,7 +66,7 @@ fn the_reasons_in_the_text_are_known_beforehand() {
     let provider = "require \"imap4flags\"; addflag [\"$NotJunk\", \"direct:released\"];";
     let site = "require [\"imap4flags\", \"variables\"]; set \"why\" \"relay:Board papers direct\"; # direct:comment\n\
                 addflag \"${why}\"; if true { keep :flags \"direct:fax\"; } addflag \"direct:${why}\";";
-    let rules = Rules::compile(&[script(provider), script(site)], &BTreeSet::new()).unwrap();
+    let rules = Rules::compile(&[script(provider), script(site)], &Names::default()).unwrap();
     assert_eq!(rules.reasons().into_iter().collect::<Vec<_>>(), ["board", "fax", "released", "rule"]);
 }
 
@@ -187,5 +194,29 @@ fn every_environment_item_has_a_value() {
             "require [\"environment\", \"imap4flags\"]; if environment :contains \"{item}\" \"\" {{ addflag \"direct:x\"; }}"
         );
         assert!(run(&[&text], &[]).unwrap().route.is_some(), "{item}");
+    }
+}
+
+#[test]
+fn settings_and_named_scopes_are_items_of_their_own() {
+    let text = "require [\"editheader\", \"environment\", \"variables\"];
+        if allof (environment :is \"vnd.conbool.in-scope.NTA-7516\" \"yes\", environment :is \"vnd.conbool.in-scope.avg\" \"no\",
+                  environment :is \"vnd.conbool.recipients\" \"mixed\", environment :is \"vnd.conbool.setting.region\" \"\",
+                  environment :matches \"vnd.conbool.setting.customer_id\" \"*\") {
+            set \"id\" \"${1}\"; addheader \"X-Id\" \"${id}\";
+        }";
+    assert_eq!(run(&[text], &[]).unwrap().added, [("X-Id".into(), "47 11".into(), false)]);
+    let rules = compile(&[script(text)]).unwrap();
+    assert!(rules.asks_for_recipients());
+    assert_eq!(rules.named_scopes().collect::<Vec<_>>(), ["NTA-7516", "avg"]);
+    let rules = compile(&[script("keep;")]).unwrap();
+    assert!(!rules.asks_for_recipients() && rules.named_scopes().next().is_none());
+    for (item, nearest) in [
+        ("vnd.conbool.setting.custom_id", "vnd.conbool.setting.customer_id"),
+        ("vnd.conbool.in-scope.nta7516", "vnd.conbool.in-scope.NTA-7516"),
+    ] {
+        let text = format!("require \"environment\";\nif environment :is \"{item}\" \"\" {{ stop; }}");
+        let expected = format!("there is no environment item \"{item}\"; did you mean \"{nearest}\"?");
+        assert_eq!(errors(&text), [(Some(2), expected)]);
     }
 }

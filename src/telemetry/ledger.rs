@@ -322,6 +322,7 @@ impl Ledger {
             limits_reached: LIMITS.iter().map(ToString::to_string).zip(self.limits.iter().map(load)).collect(),
             scopes: aged(&state.scopes.1, state.scopes.0.elapsed().as_secs()),
             lock_down: state.lock_down.values().cloned().collect(),
+            probes: super::probes::kept(),
         }
     }
 

@@ -37,6 +37,25 @@ pub struct Status {
     pub scopes: Vec<ScopeStatus>,
     /// The lock-down of hosted domains, by domain.
     pub lock_down: Vec<LockDownStatus>,
+    /// The verdicts on the last messages of `doctor --probe`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeStatus>,
+}
+
+/// The verdict on a message of `doctor --probe`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProbeStatus {
+    /// Its Message-ID.
+    pub message_id: String,
+    /// The mail server's queue id.
+    pub queue_id: String,
+    /// What was done with it: `relay`, `direct`, …
+    pub decision: String,
+    /// Why: the name of the deciding reason.
+    pub reason: String,
+    /// `enforce` or `monitor`.
+    pub mode: String,
 }
 
 /// The configuration that is in force.

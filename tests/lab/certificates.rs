@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -62,7 +63,15 @@ impl Authority {
 
     /// Issues a certificate that serves as server and as client certificate; files `<file>.pem` and `<file>.key`.
     pub fn issue(&self, file: &str, name: &str) -> Result<Identity> {
+        self.issue_until(file, name, None)
+    }
+
+    /// As [`Self::issue`]; not valid any more from a time on.
+    pub fn issue_until(&self, file: &str, name: &str, end: Option<SystemTime>) -> Result<Identity> {
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
+        if let Some(end) = end {
+            params.not_after = end.into();
+        }
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate()?;

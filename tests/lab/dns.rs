@@ -19,12 +19,17 @@ pub const MX: [(&str, &str); 4] = [
     ("second.test", "mail.customer.test"),
 ];
 
+/// Nothing is forwarded: what is not here does not exist.
+const LOCAL: [&str; 4] = ["--local=/test/", "--local=/in-addr.arpa/", "--local=/ip6.arpa/", "--local=//"];
+
 /// A name server on [`NAME_SERVER`]; it stops when dropped.
 pub struct Dns {
     hosts: Vec<String>,
     log: PathBuf,
+    zone: PathBuf,
     process: Option<Process>,
     failure: Option<Failure>,
+    deaf: Option<UdpSocket>,
 }
 
 /// Answers every question with SERVFAIL, until it is dropped.
@@ -66,17 +71,31 @@ impl Dns {
     /// Starts the name server with an address record for each host, and the exchanges of the lab's domains.
     pub fn start<'a>(dir: &Path, hosts: impl Iterator<Item = (&'a str, Ipv4Addr)>) -> Result<Self, String> {
         let hosts = hosts.map(|(name, address)| format!("--host-record={name},{address}")).collect();
-        let mut dns = Self { hosts, log: dir.join("dns.log"), process: None, failure: None };
+        let (log, zone) = (dir.join("dns.log"), dir.join("dns.zone"));
+        let mut dns = Self { hosts, log, zone, process: None, failure: None, deaf: None };
         dns.serve(&MX)?;
         Ok(dns)
     }
 
     /// Serves these exchanges, by domain, in place of what it served before.
     pub fn serve(&mut self, exchanges: &[(&str, &str)]) -> Result<(), String> {
-        // Nothing is forwarded: what is not here does not exist.
-        let local = ["--local=/test/", "--local=/in-addr.arpa/", "--local=/ip6.arpa/", "--local=//"];
-        let exchanges = exchanges.iter().map(|(domain, exchange)| format!("--mx-host={domain},{exchange},10"));
-        self.run(self.hosts.iter().cloned().chain(exchanges).chain(local.map(String::from)).collect())
+        self.publish(exchanges, &[])
+    }
+
+    /// Serves these exchanges, by domain, and these TXT records, by name, in place of what it served before.
+    pub fn publish(&mut self, exchanges: &[(&str, &str)], texts: &[(&str, &str)]) -> Result<(), String> {
+        let exchanges = exchanges.iter().map(|(domain, exchange)| format!("{domain} MX 10 {exchange}"));
+        let texts = texts.iter().map(|(name, text)| format!("{name} TXT {text}"));
+        self.serve_records(&exchanges.chain(texts).collect::<Vec<_>>())
+    }
+
+    /// Serves these records, one a line as `NAME TYPE VALUE`, beside the addresses of the lab's hosts, in place of what it
+    /// served before. A TXT value is one text, without quotes, or several strings in quotes.
+    pub fn serve_records(&mut self, records: &[String]) -> Result<(), String> {
+        let records: Vec<String> = records.iter().map(|record| option(record)).collect::<Result<_, _>>()?;
+        std::fs::write(&self.zone, records.join("\n")).map_err(|error| format!("{}: {error}", self.zone.display()))?;
+        let zone = format!("--conf-file={}", self.zone.display());
+        self.run(self.hosts.iter().cloned().chain(LOCAL.map(String::from)).chain([zone]).collect())
     }
 
     /// Answers every question with REFUSED.
@@ -91,18 +110,30 @@ impl Dns {
         Ok(())
     }
 
+    /// Takes every question and answers none.
+    pub fn hang(&mut self) -> Result<(), String> {
+        self.stop();
+        let deaf = UdpSocket::bind((NAME_SERVER, 53)).map_err(|error| format!("a deaf name server: {error}"))?;
+        self.deaf = Some(deaf);
+        Ok(())
+    }
+
     /// Answers nothing any more.
     pub fn stop(&mut self) {
         self.process = None;
         self.failure = None;
+        self.deaf = None;
     }
 
     fn run(&mut self, arguments: Vec<String>) -> Result<(), String> {
         self.stop();
         let mut command = Command::new("dnsmasq");
-        command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root"]);
+        command.args(["--keep-in-foreground", "--pid-file=", "--user=root"]);
         command.args(["--no-resolv", "--no-hosts", "--bind-interfaces", "--log-facility=-"]);
-        command.arg(format!("--listen-address={NAME_SERVER}")).args(arguments);
+        command.arg(format!("--listen-address={NAME_SERVER}")).args(&arguments);
+        if !arguments.iter().any(|argument| argument.starts_with("--conf-file=")) {
+            command.arg("--conf-file=/dev/null");
+        }
         let mut process = Process::start(&mut command, &self.log).map_err(|error| format!("dnsmasq: {error}"))?;
         wait_for("dnsmasq to start", || {
             let text = std::fs::read_to_string(&self.log).unwrap_or_default();
@@ -114,4 +145,33 @@ impl Dns {
         self.process = Some(process);
         Ok(())
     }
+}
+
+/// A record as an option in dnsmasq's configuration file.
+fn option(record: &str) -> Result<String, String> {
+    let mut parts = record.trim().splitn(3, ' ');
+    let (Some(name), Some(kind), Some(value)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(format!("no record: {record:?}"));
+    };
+    let value = value.trim();
+    Ok(match kind {
+        "A" | "AAAA" => format!("host-record={name},{value}"),
+        "CNAME" => format!("cname={name},{value}"),
+        // Type 15, preference 0, the root: dnsmasq has no other way to write it.
+        "MX" if value == "0 ." => format!("dns-rr={name},15,000000"),
+        "MX" => {
+            let (preference, host) = value.split_once(' ').ok_or_else(|| format!("no preference: {record:?}"))?;
+            format!("mx-host={name},{host},{preference}")
+        }
+        "TXT" => {
+            let strings: Vec<String> = match value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) {
+                Some(inner) => inner.split("\" \"").map(str::to_owned).collect(),
+                // RFC 1035, 3.3: a string has at most 255 bytes.
+                None => value.as_bytes().chunks(255).map(|chunk| String::from_utf8_lossy(chunk).into_owned()).collect(),
+            };
+            let quoted: Vec<String> = strings.iter().map(|string| format!("\"{string}\"")).collect();
+            format!("txt-record={name},{}", quoted.join(","))
+        }
+        _ => return Err(format!("no type of record that the lab serves: {record:?}")),
+    })
 }

@@ -31,6 +31,7 @@ pub mod case_run;
 pub mod certificates;
 pub mod daemon;
 pub mod dns;
+pub mod dovecot;
 pub mod edge;
 pub mod envelope;
 pub mod mail;

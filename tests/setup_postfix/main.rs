@@ -7,9 +7,13 @@ mod sender_table;
 mod text;
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use conbool_milter::config::{Config, Milter, ScopeMode};
 use conbool_milter::mta::postfix::{Error, Existing, Fragments, Listeners, Request, generate};
+use conbool_milter::provider::Provider;
+
+static CONBOOL: LazyLock<Provider> = LazyLock::new(|| Provider::load("conbool").unwrap());
 
 /// A site with two domains, all of their senders in scope.
 fn config() -> Config {
@@ -27,13 +31,7 @@ fn listed(senders: &[String]) -> Config {
 }
 
 fn request<'a>(config: &'a Config, directory: &'a Path, existing: Existing) -> Request<'a> {
-    Request {
-        config,
-        provider_relay_host: "mail.conbool.com",
-        config_directory: directory,
-        existing,
-        listeners: Listeners::default(),
-    }
+    Request { config, provider: &CONBOOL, config_directory: directory, existing, listeners: Listeners::default() }
 }
 
 fn try_fragments(config: &Config, existing: Existing) -> Result<Fragments, Error> {

@@ -71,7 +71,7 @@ impl<'a> Running<'a> {
 
     fn keep(&mut self, senders: &[&str]) -> Result<Done, String> {
         let senders: AddressSet = senders.iter().collect();
-        self.upkeep.keep_in_step(&self.site.config, &senders, NEXT_HOP).map_err(|error| error.to_string())
+        self.upkeep.keep_in_step(&self.site.config, &senders, Some(NEXT_HOP)).map_err(|error| error.to_string())
     }
 
     fn route(&self, sender: &str) -> Option<Route> {
@@ -221,7 +221,7 @@ fn of_a_share_only_addresses_are_written() {
     let set = AddressSet::from_iter(["bob@customer.test", "@xn--mller-kva.test"]);
     let half = set.with_share(Share::new(0.03).unwrap());
     // Of both names, the position of bob's is below 0.03.
-    assert_eq!(daemon.upkeep.keep_in_step(&site.config, &half, NEXT_HOP).unwrap(), Done::Written(1));
+    assert_eq!(daemon.upkeep.keep_in_step(&site.config, &half, Some(NEXT_HOP)).unwrap(), Done::Written(1));
 }
 
 /// The keys that Postfix looks up for an envelope sender, in this order (found with trivial-rewrite -v, Postfix 3.7): the

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::config::{self, Config, ConfigError, ConfigErrors};
 use crate::finding::{Area, Finding, Status};
+use crate::mta::postfix::quoted;
 use crate::provider::Provider;
 
 /// What is known before anything is examined.
@@ -29,6 +30,14 @@ impl Context {
         let (config, errors) = config::salvage(file);
         let provider = Provider::load(&config.provider).ok();
         Self { file: file.to_owned(), config, errors, provider, deadline }
+    }
+
+    /// A command line of this program for the same configuration.
+    pub fn command(&self, subcommand: &str) -> String {
+        match self.file == Path::new(config::DEFAULT_PATH) {
+            true => format!("conbool-milter {subcommand}"),
+            false => format!("conbool-milter --config {} {subcommand}", quoted(&self.file.display().to_string())),
+        }
     }
 
     /// A finding for each mistake in the configuration: whatever is examined, it rests on that.

@@ -2,9 +2,14 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinError;
 
 use super::context::Context;
+use super::{config, mail_server, sockets, telemetry};
 use crate::finding::{Area, Finding};
+use crate::mta::postfix::Existing;
 use crate::probe;
 
 /// One that runs beside the others.
@@ -20,9 +25,43 @@ pub struct Examination {
 type Examining = Pin<Box<dyn Future<Output = Vec<Finding>> + Send>>;
 
 /// All of them; those of one area are shown in this order.
-pub const EXAMINATIONS: &[Examination] =
-    &[Examination { area: Area::Dns, name: "dns", examine: |context| Box::pin(dns(context)) }];
+pub const EXAMINATIONS: &[Examination] = &[
+    Examination { area: Area::Config, name: "config", examine: |context| in_thread(context, config::examine) },
+    Examination { area: Area::Sockets, name: "sockets", examine: |context| in_thread(context, sockets::examine) },
+    Examination { area: Area::Sockets, name: "telemetry", examine: |context| Box::pin(telemetry::examine(context)) },
+    Examination {
+        area: Area::MailServer,
+        name: "mail-server",
+        examine: |context| in_thread(context, mail_server::examine),
+    },
+    Examination { area: Area::Dns, name: "dns", examine: |context| Box::pin(dns(context)) },
+    Examination { area: Area::Relay, name: "relay", examine: |context| Box::pin(relay(context)) },
+];
+
+/// An examination that blocks.
+fn in_thread(context: Arc<Context>, examine: fn(&Context) -> Vec<Finding>) -> Examining {
+    Box::pin(async move {
+        match tokio::task::spawn_blocking(move || examine(&context)).await.map_err(JoinError::try_into_panic) {
+            Ok(findings) => findings,
+            // To be told of like that of any other examination.
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            Err(Err(_)) => Vec::new(),
+        }
+    })
+}
 
 async fn dns(context: Arc<Context>) -> Vec<Finding> {
     probe::dns::examine(&context.config, context.provider.as_ref(), context.deadline).await
 }
+
+async fn relay(context: Arc<Context>) -> Vec<Finding> {
+    let directory = context.config.postfix.config_directory.clone();
+    // Without Postfix, or with one that hangs, the relay can be examined all the same.
+    let existing = tokio::task::spawn_blocking(move || Existing::read(&directory));
+    let existing = tokio::time::timeout(POSTCONF_PATIENCE, existing).await;
+    let limit = existing.ok().and_then(|read| read.ok()?.ok()?.message_size_limit());
+    probe::relay::examine(&context.config, context.provider.as_ref(), limit, context.deadline).await
+}
+
+/// How long postconf(1) may take to tell a setting.
+const POSTCONF_PATIENCE: Duration = Duration::from_secs(5);

@@ -85,9 +85,9 @@ async fn keep_in_step(
             telemetry::sender_table_written(entries, begin.elapsed());
         }
         let again = match kept {
-            Ok(_) => {
+            Ok(done) => {
                 patience = RETRY.0;
-                if config.modes.routes() && !upkeep.is_in_use() {
+                if config.modes.routes() && done != Done::NoRelay && !upkeep.is_in_use() {
                     telemetry::sender_table_unused();
                 }
                 None
@@ -139,9 +139,9 @@ async fn attempt(mut upkeep: Upkeep, config: Arc<Config>, senders: Arc<AddressSe
 
 fn keep_once(upkeep: &mut Upkeep, config: &Config, senders: &AddressSet) -> Result<Done, Failure> {
     let provider = Provider::load(&config.provider).map_err(|error| error.message)?;
-    let next_hop = postfix::relay_next_hop(config, &provider.relay.host)?;
+    let next_hop = postfix::relay_next_hop(config, &provider)?;
     // Where routing is only watched, nobody's mail goes to the relay.
     let nobody = AddressSet::default();
     let senders = if config.modes.routes() { senders } else { &nobody };
-    Ok(upkeep.keep_in_step(config, senders, &next_hop)?)
+    Ok(upkeep.keep_in_step(config, senders, next_hop.as_deref())?)
 }

@@ -112,7 +112,7 @@ impl Plan {
             ));
         }
         let commands = instance.missing(&host).map_err(|error| error.to_string())?;
-        let files = edge::files(&config, &edge, &provider.relay.host, &host).map_err(|error| error.to_string())?;
+        let files = edge::files(&config, &edge, &provider, &host).map_err(|error| error.to_string())?;
         Ok(Self { config, edge, host, instance, commands, files, config_file: (file, text) })
     }
 

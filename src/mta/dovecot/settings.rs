@@ -81,17 +81,17 @@ mod tests {
 
     #[test]
     fn the_notation_of_either_generation() {
-        let script = Path::new("/etc/dovecot/conbool-milter/mailbox.sieve");
+        let script = Path::new("/etc/dovecot/conbool-milter.sieve");
         let wanted = Settings { position: 2, without_sieve: vec![("lmtp", "quota"), ("lda", "")] };
         let body = |generation| settings(generation, script, &wanted).split_once("folder.\n").unwrap().1.to_owned();
         assert_eq!(
             body(Generation::Two3),
-            "plugin {\n  sieve_before2 = /etc/dovecot/conbool-milter/mailbox.sieve\n}\n\
+            "plugin {\n  sieve_before2 = /etc/dovecot/conbool-milter.sieve\n}\n\
              protocol lmtp {\n  mail_plugins = quota sieve\n}\nprotocol lda {\n  mail_plugins = sieve\n}\n"
         );
         assert_eq!(
             body(Generation::Two4),
-            "sieve_script conbool-milter {\n  type = before\n  path = /etc/dovecot/conbool-milter/mailbox.sieve\n}\n\
+            "sieve_script conbool-milter {\n  type = before\n  path = /etc/dovecot/conbool-milter.sieve\n}\n\
              protocol lmtp {\n  mail_plugins {\n    sieve = yes\n  }\n}\n\
              protocol lda {\n  mail_plugins {\n    sieve = yes\n  }\n}\n"
         );

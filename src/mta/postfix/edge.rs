@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use super::revision::{self, Copy, RevisionError};
 use super::{CommandError, Error, Existing, Listeners, Request, command, generate};
 use crate::config::{Config, Edge};
+use crate::provider::Provider;
 
 pub use host::Host;
 pub use instance::{GROUP, Instance};
@@ -90,7 +91,7 @@ impl From<CommandError> for EdgeError {
 ///
 /// # Errors
 /// [`EdgeError`]. Nothing is left behind.
-pub fn files(config: &Config, edge: &Edge, provider_relay_host: &str, host: &Host) -> Result<Files, EdgeError> {
+pub fn files(config: &Config, edge: &Edge, provider: &Provider, host: &Host) -> Result<Files, EdgeError> {
     let layout = host.layout(config, edge);
     let stage = Copy::new()?;
     let postconf = |arguments: &[&str]| command::run("postconf", &stage.0, arguments);
@@ -102,7 +103,7 @@ pub fn files(config: &Config, edge: &Edge, provider_relay_host: &str, host: &Hos
     postconf(&["-MX", "smtp/inet"])?;
     let request = Request {
         config,
-        provider_relay_host,
+        provider,
         config_directory: &layout.config,
         existing: Existing::read(&stage.0)?,
         listeners: listeners(edge),

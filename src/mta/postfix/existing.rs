@@ -7,7 +7,7 @@ use super::command::{self, CommandError};
 use super::{Listeners, list};
 
 /// Parameters whose value in force matters, set in main.cf or not.
-const IN_FORCE: [&str; 35] = [
+const IN_FORCE: &[&str] = &[
     "compatibility_level",
     "content_filter",
     "default_database_type",
@@ -15,6 +15,8 @@ const IN_FORCE: [&str; 35] = [
     "default_transport",
     "mail_owner",
     "mail_version",
+    "default_process_limit",
+    "message_size_limit",
     "milter_default_action",
     "milter_header_checks",
     "milter_protocol",
@@ -102,7 +104,7 @@ impl Existing {
         }
         let ask = |arguments: &[&str]| command::run("postconf", config_directory, arguments);
         let written = ask(&["-n"])?;
-        let in_force = ask(&[&["-x"], &IN_FORCE[..]].concat())?;
+        let in_force = ask(&[&["-x"], IN_FORCE].concat())?;
         // A directory with main.cf only is no instance yet, and no reason to stop.
         let master = config_directory.join("master.cf").exists();
         let services = if master { ask(&["-M"])? } else { String::new() };
@@ -148,6 +150,12 @@ impl Existing {
             })
     }
 
+    /// The settings of an earlier run in main.cf that are of nobody else's services.
+    pub(super) fn our_settings(&self) -> impl Iterator<Item = &str> {
+        let is_ours = |name: &&str| name.starts_with("conbool-") || name.starts_with("conbool_");
+        self.written.keys().map(String::as_str).filter(is_ours)
+    }
+
     /// The value of a parameter as written in main.cf; empty values and parameters that are not set are `None`.
     pub(super) fn written(&self, name: &str) -> Option<&str> {
         self.written.get(name).map(String::as_str).filter(|value| !value.is_empty())
@@ -189,6 +197,11 @@ impl Existing {
             }
         }
         listeners
+    }
+
+    /// The largest message that the instance takes, in bytes; `None` if there is no limit, or nothing is known.
+    pub fn message_size_limit(&self) -> Option<u64> {
+        self.in_force("message_size_limit")?.parse().ok().filter(|limit| *limit > 0)
     }
 
     /// `queue_directory`.

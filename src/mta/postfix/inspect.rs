@@ -21,14 +21,15 @@ use super::{Existing, Fragments, Names, Request, generate, list, master_cf};
 use crate::address::AddressSet;
 use crate::config::{Config, DEFAULT_POSTFIX_DIRECTORY};
 use crate::finding::{Area, Finding, Status};
+use crate::provider::Provider;
 
 /// What is examined.
 #[derive(Debug, Clone, Copy)]
 pub struct Examined<'a> {
     /// Our configuration; its `postfix.config_directory` names the instance.
     pub config: &'a Config,
-    /// The provider's relay, for a configuration that names no `relay.host`.
-    pub provider_relay_host: &'a str,
+    /// Its provider.
+    pub provider: &'a Provider,
     /// The senders in scope; `None` if they are not known.
     pub senders: Option<&'a AddressSet>,
     /// The command that brings everything into the state that [`generate`] gives.
@@ -55,7 +56,7 @@ pub fn examine(examined: &Examined<'_>) -> Vec<Finding> {
     let mut findings = vec![finding(Status::Pass, format!("Postfix {version}"))];
     let request = Request {
         config: examined.config,
-        provider_relay_host: examined.provider_relay_host,
+        provider: examined.provider,
         config_directory: directory,
         listeners: existing.listeners(),
         existing,
@@ -87,7 +88,16 @@ struct Needed {
 impl Needed {
     fn generate(request: &Request<'_>) -> Result<Self, super::Error> {
         let names = Names::new(request)?;
-        Ok(Self { fragments: generate(request)?, services: master_cf::services(request, &names)?, names })
+        let services = match &names.routing {
+            Some(routing) => master_cf::services(request, &names, routing)?,
+            None => Vec::new(),
+        };
+        Ok(Self { fragments: generate(request)?, services, names })
+    }
+
+    /// The relay as a next hop, `[host]:port`; empty without a relay.
+    fn relay_next_hop(&self) -> &str {
+        self.names.routing.as_ref().map(|routing| routing.relay_next_hop.as_str()).unwrap_or_default()
     }
 }
 

@@ -1,16 +1,31 @@
 //! Settings for main.cf (postconf(5)). Lists that the instance has are merged with: kept, ours put where it belongs.
 
 use super::list;
-use super::{Error, Existing, Names, Request, path, table};
+use super::{Error, Existing, Names, Request, Routing, path, table};
 
 /// The text to append to main.cf.
 pub fn generate(request: &Request<'_>, names: &Names, notes: &[String]) -> Result<String, Error> {
     let existing = &request.existing;
     let mut text = head(notes);
-    let sender_table = if request.config.modes.routes() {
-        ("Senders in scope: their mail to other sites goes to the relay.", vec![sender_table(existing, names)])
+    let routing = names.routing.as_ref();
+    let sender_table = match routing {
+        Some(routing) if request.config.modes.routes() => {
+            ("Senders in scope: their mail to other sites goes to the relay.", vec![sender_table(existing, routing)])
+        }
+        Some(_) => ("Routing is only monitored: no sender table of ours.", without_sender_table(existing)),
+        None => ("The provider takes no outgoing mail: no sender table of ours.", without_sender_table(existing)),
+    };
+    let routes = match routing {
+        Some(_) => ("What the milter's verdict does.", vec![routes(existing, names)]),
+        None => ("No routes of ours.", without(existing, ROUTES, |item| is_table(item, table::ROUTES))),
+    };
+    let hand_back = if names.hand_back {
+        (
+            "The relay hands mail back: for hosted recipients as anybody, for others only from hosted senders, with TLS.",
+            hand_back(existing, names),
+        )
     } else {
-        ("Routing is only monitored: no sender table of ours.", without_sender_table(existing))
+        ("The provider hands nothing back.", without_hand_back(existing))
     };
     for (comment, settings) in [
         sender_table,
@@ -18,19 +33,22 @@ pub fn generate(request: &Request<'_>, names: &Names, notes: &[String]) -> Resul
             "The milter. While it is down, clients try again later: nothing goes past the relay.",
             milters(existing, names),
         ),
-        ("What the milter's verdict does.", vec![routes(existing, names)]),
-        (
-            "The relay hands mail back: for hosted recipients as anybody, for others only from hosted senders, with TLS.",
-            hand_back(request, names)?,
-        ),
+        routes,
+        hand_back,
+        ("The relay's client certificate.", client_certificate(request)?),
         (
             "No smuggled messages: they would inherit the relay's trust (see https://www.postfix.org/smtp-smuggling.html).",
             vec![bare_newline(existing)],
         ),
-        ("One recipient a transaction at the split listeners, for a FILTER is for all recipients.", limits(existing)),
+        (
+            "One recipient a transaction at the split listeners, for a FILTER is for all recipients.",
+            routing.map(|_| limits(existing)).unwrap_or_default(),
+        ),
     ] {
-        text.push_str(&format!("\n# {comment}\n"));
-        text.extend(settings);
+        if !settings.is_empty() {
+            text.push_str(&format!("\n# {comment}\n"));
+            text.extend(settings);
+        }
     }
     Ok(text)
 }
@@ -68,8 +86,8 @@ fn is_table(item: &str, table: &str) -> bool {
 
 const SENDER_TABLES: &str = "sender_dependent_default_transport_maps";
 
-fn sender_table(existing: &Existing, names: &Names) -> String {
-    first_of_tables(existing, &names.sender_table, SENDER_TABLES, table::SENDERS)
+fn sender_table(existing: &Existing, routing: &Routing) -> String {
+    first_of_tables(existing, &routing.sender_table, SENDER_TABLES, table::SENDERS)
 }
 
 /// What an earlier run put in must go, or mail would still be sent to the relay.
@@ -79,9 +97,18 @@ fn without_sender_table(existing: &Existing) -> Vec<String> {
     written.map(|_| list::setting(SENDER_TABLES, &others, ",")).into_iter().collect()
 }
 
+/// A list as an earlier run found it, if that put anything of ours into it.
+fn without(existing: &Existing, setting: &str, is_ours: impl Fn(&str) -> bool) -> Vec<String> {
+    let items = list::restrictions(existing.written(setting).unwrap_or_default());
+    let others: Vec<String> = items.iter().filter(|item| !is_ours(item)).cloned().collect();
+    if others.len() == items.len() { Vec::new() } else { vec![list::setting(setting, &others, ",")] }
+}
+
+const ROUTES: &str = "milter_header_checks";
+
 fn routes(existing: &Existing, names: &Names) -> String {
     let ours = format!("regexp:{}/{}", names.directory, table::ROUTES);
-    first_of_tables(existing, &ours, "milter_header_checks", table::ROUTES)
+    first_of_tables(existing, &ours, ROUTES, table::ROUTES)
 }
 
 /// Ours before the site's: the first table that knows a key is the one that counts.
@@ -130,19 +157,28 @@ pub fn is_our_milter(item: &str, existing: &Existing, names: &Names) -> bool {
     socket == names.socket || relative(socket).is_some_and(|path| relative(&names.socket) == Some(path))
 }
 
-fn hand_back(request: &Request<'_>, names: &Names) -> Result<Vec<String>, Error> {
-    let existing = &request.existing;
-    let mut classes: Vec<String> = list::split(existing.written("smtpd_restriction_classes").unwrap_or_default())
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    if !classes.iter().any(|class| class == "conbool_handback") {
-        classes.push("conbool_handback".to_owned());
+const CLASSES: &str = "smtpd_restriction_classes";
+
+/// The restrictions for the relay's clients.
+const HAND_BACK: &str = "conbool_handback";
+
+fn without_hand_back(existing: &Existing) -> Vec<String> {
+    let mut settings = without(existing, CLASSES, |class| class == HAND_BACK);
+    for restrictions in ["smtpd_relay_restrictions", "smtpd_recipient_restrictions"] {
+        settings.extend(without(existing, restrictions, is_hand_back));
+    }
+    settings
+}
+
+fn hand_back(existing: &Existing, names: &Names) -> Vec<String> {
+    let written = existing.written(CLASSES).unwrap_or_default();
+    let mut classes: Vec<String> = list::split(written).into_iter().map(str::to_owned).collect();
+    if !classes.iter().any(|class| class == HAND_BACK) {
+        classes.push(HAND_BACK.to_owned());
     }
     let hosted = format!("check_sender_access regexp:{}/{}", names.directory, table::HOSTED);
     let class = ["reject_plaintext_session", "permit_auth_destination", &hosted, "reject"].map(str::to_owned);
-    let mut settings =
-        vec![list::setting("smtpd_restriction_classes", &classes, ","), list::setting("conbool_handback", &class, ",")];
+    let mut settings = vec![list::setting(CLASSES, &classes, ","), list::setting(HAND_BACK, &class, ",")];
 
     let ours = format!("check_client_access cidr:{}/{}", names.directory, table::CLIENTS);
     // Older sites control relaying in smtpd_recipient_restrictions, and Postfix heeds both lists.
@@ -159,7 +195,13 @@ fn hand_back(request: &Request<'_>, names: &Names) -> Result<Vec<String>, Error>
     if guarded_there {
         settings.push(list::setting(recipient, &with_hand_back(recipient_list, &ours), ","));
     }
+    settings
+}
 
+/// Lets the relay show its certificate, where the site wants one.
+fn client_certificate(request: &Request<'_>) -> Result<Vec<String>, Error> {
+    let existing = &request.existing;
+    let mut settings = Vec::new();
     if !request.config.relay.certificates.is_empty() {
         settings.push("smtpd_tls_ask_ccert = yes\n".to_owned());
         let anchored = ["smtpd_tls_CAfile", "smtpd_tls_CApath"].iter().any(|name| existing.written(name).is_some());
@@ -186,12 +228,13 @@ fn forbids_relaying(restriction: &str) -> bool {
     matches!(restriction, "reject_unauth_destination" | "defer_unauth_destination")
 }
 
+fn is_hand_back(restriction: &str) -> bool {
+    list::split(restriction).last().is_some_and(|argument| is_table(argument, table::CLIENTS))
+}
+
 /// The list with our restriction before whatever ends it for clients that are not the site's own.
 fn with_hand_back(mut restrictions: Vec<String>, ours: &str) -> Vec<String> {
-    let is_ours = |restriction: &String| {
-        list::split(restriction).last().is_some_and(|argument| is_table(argument, table::CLIENTS))
-    };
-    if let Some(at) = restrictions.iter().position(is_ours) {
+    if let Some(at) = restrictions.iter().position(|restriction| is_hand_back(restriction)) {
         restrictions[at] = ours.to_owned();
         return restrictions;
     }

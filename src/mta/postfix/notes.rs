@@ -15,12 +15,20 @@ pub fn notes(request: &Request<'_>, names: &Names) -> Vec<String> {
                 .to_owned(),
         );
     }
-    former_route(request, &mut notes);
-    sender_table(request, &mut notes);
-    relay_session(request, &mut notes);
-    other_routes(existing, &mut notes);
+    if names.routing.is_some() {
+        former_route(request, &mut notes);
+        sender_table(request, &mut notes);
+        trust_anchors(request, &mut notes);
+    }
+    if !request.config.relay.networks.is_empty() {
+        offered_tls(existing, &mut notes);
+    }
+    if names.routing.is_some() {
+        other_routes(existing, &mut notes);
+        content_filter(existing, names, &mut notes);
+    }
     milters(existing, names, &mut notes);
-    restrictions(existing, &mut notes);
+    restrictions(existing, names, &mut notes);
     services(existing, &mut notes);
     notes
 }
@@ -65,7 +73,7 @@ fn sender_table(request: &Request<'_>, notes: &mut Vec<String>) {
     }
 }
 
-fn relay_session(request: &Request<'_>, notes: &mut Vec<String>) {
+fn trust_anchors(request: &Request<'_>, notes: &mut Vec<String>) {
     let existing = &request.existing;
     let relay = &request.config.relay;
     let anchored = ["smtp_tls_CAfile", "smtp_tls_CApath"].iter().any(|name| existing.written(name).is_some());
@@ -76,6 +84,10 @@ fn relay_session(request: &Request<'_>, notes: &mut Vec<String>) {
                 .to_owned(),
         );
     }
+}
+
+/// What the provider's mail to this host needs.
+fn offered_tls(existing: &Existing, notes: &mut Vec<String>) {
     if !existing.is_known() {
         return;
     }
@@ -95,12 +107,6 @@ fn other_routes(existing: &Existing, notes: &mut Vec<String>) {
              the relay. Domains that are only in there, not in relay_domains, are other sites to the split listeners."
         ));
     }
-    if let Some(filter) = existing.written("content_filter") {
-        notes.push(format!(
-            "content_filter = {filter} is in use, and the milter's routing overrides it: exempt mail would not be \
-             filtered. Attach the milter to the listener behind the filter (-o smtpd_milters there) instead of in main.cf."
-        ));
-    }
     for name in ["sender_canonical_maps", "canonical_maps", "masquerade_domains"] {
         if let Some(value) = existing.written(name) {
             notes.push(format!(
@@ -108,6 +114,23 @@ fn other_routes(existing: &Existing, notes: &mut Vec<String>) {
                  Both must be in scope, or neither."
             ));
         }
+    }
+}
+
+fn content_filter(existing: &Existing, names: &Names, notes: &mut Vec<String>) {
+    if names.behind_filter {
+        notes.push(
+            "The listener that takes mail back from the content filter has to act on the milter's routes: in master.cf, give \
+             it -o cleanup_service_name=conbool-filtered and -o receive_override_options=no_unknown_recipient_checks,\
+             no_address_mappings,no_milters (without no_header_body_checks). Until then, exempt mail goes to the relay."
+                .to_owned(),
+        );
+    } else if let Some(filter) = existing.written("content_filter") {
+        notes.push(format!(
+            "content_filter = {filter} is in use, and the milter's routing overrides it: exempt mail would not be \
+             filtered. Run `conbool-milter setup postfix --behind-content-filter`. Do not attach the milter to the listener \
+             behind the filter: there every client is the filter, and nobody would be the relay."
+        ));
     }
 }
 
@@ -138,13 +161,13 @@ fn milters(existing: &Existing, names: &Names, notes: &mut Vec<String>) {
     }
 }
 
-fn restrictions(existing: &Existing, notes: &mut Vec<String>) {
+fn restrictions(existing: &Existing, names: &Names, notes: &mut Vec<String>) {
     let refusing: Vec<&str> =
         ["smtpd_client_restrictions", "smtpd_sender_restrictions", "smtpd_recipient_restrictions"]
             .into_iter()
             .filter(|name| existing.written(name).is_some())
             .collect();
-    if !refusing.is_empty() {
+    if names.hand_back && !refusing.is_empty() {
         notes.push(format!(
             "The relay hands back mail of hosted senders from its own addresses: see that {} (SPF, sender login or own \
              domain checks, block lists) does not refuse it.",

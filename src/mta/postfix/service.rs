@@ -14,8 +14,13 @@ const LISTENING_TIME: Duration = Duration::from_secs(20);
 
 /// Settings that would have `postfix check` look at all instances of the host (postmulti(1)), or keep what it says for the
 /// log.
-const FOR_THE_COPY: [&str; 4] =
-    ["multi_instance_enable=no", "multi_instance_wrapper=", "multi_instance_directories=", "maillog_file=/dev/stdout"];
+const FOR_THE_COPY: [&str; 5] = [
+    "multi_instance_enable=no",
+    "multi_instance_wrapper=",
+    "multi_instance_directories=",
+    "maillog_file=/dev/stdout",
+    "maillog_file_prefixes=/dev/stdout",
+];
 
 /// True if the instance runs: its master(8) holds its lock.
 ///

@@ -49,6 +49,8 @@ struct Unsettled {
 pub enum Done {
     /// Nothing: the table that setup made is all that is needed.
     NotNeeded,
+    /// Nothing: there is no relay that takes mail, and no table of ours in use.
+    NoRelay,
     /// Nothing: the table is in step.
     InStep,
     /// The table was replaced; it has so many entries.
@@ -62,27 +64,34 @@ impl Upkeep {
         Self { known, pattern: false, in_use: false, contents: None, unsettled: Vec::new(), delimiters: String::new() }
     }
 
-    /// Writes the table if it does not hold these senders. `next_hop` is the relay's, `[host]:port`.
+    /// Writes the table if it does not hold these senders. `next_hop` is the relay's, `[host]:port`. Without a relay, a
+    /// table that is in use all the same is emptied.
     ///
     /// Blocks for as long as postconf and postmap take.
     ///
     /// # Errors
     /// [`TableError`] if it cannot be written. What is told of the table is then true all the same.
-    pub fn keep_in_step(&mut self, config: &Config, senders: &AddressSet, next_hop: &str) -> Result<Done, TableError> {
+    pub fn keep_in_step(
+        &mut self,
+        config: &Config,
+        senders: &AddressSet,
+        next_hop: Option<&str>,
+    ) -> Result<Done, TableError> {
         let text = indexed_table::path(&config.state_directory);
-        let is_static = config.has_static_sender_table();
-        if is_static && matches!(config.postfix.config_directory.join("main.cf").try_exists(), Ok(false)) {
+        let is_needed = next_hop.is_some() && !config.has_static_sender_table();
+        if !is_needed && matches!(config.postfix.config_directory.join("main.cf").try_exists(), Ok(false)) {
             // The mail server is on another host, where setup was done.
-            return Ok(self.leave_to_the_pattern(true));
+            return Ok(self.leave_to_the_pattern(next_hop, true));
         }
         let instance = Instance::read(&config.postfix)?;
-        if is_static && !instance.uses(&text) {
-            return Ok(self.leave_to_the_pattern(instance.uses_pattern(config, next_hop)));
+        if !is_needed && !instance.uses(&text) {
+            let uses_pattern = next_hop.is_some_and(|next_hop| instance.uses_pattern(config, next_hop));
+            return Ok(self.leave_to_the_pattern(next_hop, uses_pattern));
         }
         self.in_use &= !std::mem::take(&mut self.pattern);
         let table = IndexedTable { text: &text, instance: &instance };
         let found = self.look(&table);
-        let lines = indexed_table::lines(senders, next_hop);
+        let lines = next_hop.map(|next_hop| indexed_table::lines(senders, next_hop)).unwrap_or_default();
         if found.as_ref().is_some_and(|found| found.lines == lines) {
             self.tell(None);
             return Ok(Done::InStep);
@@ -123,10 +132,10 @@ impl Upkeep {
         self.tell(None);
     }
 
-    fn leave_to_the_pattern(&mut self, in_use: bool) -> Done {
-        (self.pattern, self.in_use, self.contents) = (true, in_use, None);
+    fn leave_to_the_pattern(&mut self, next_hop: Option<&str>, in_use: bool) -> Done {
+        (self.pattern, self.in_use, self.contents) = (true, in_use && next_hop.is_some(), None);
         self.tell(None);
-        Done::NotNeeded
+        if next_hop.is_some() { Done::NotNeeded } else { Done::NoRelay }
     }
 
     /// Finds out what the table holds and whether it is in use.

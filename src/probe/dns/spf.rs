@@ -199,20 +199,20 @@ fn sources(survey: &Survey, domain: &str, record: &Record, expansion: &Expansion
         }
         Ok(addresses) => {
             let outside: Vec<_> = addresses.iter().filter(|address| !expansion.lets(address)).collect();
+            let unclear = expansion.has_macros || !expansion.unknown.is_empty();
             for address in &outside {
-                if expansion.has_macros || !expansion.unknown.is_empty() {
+                let shown = record::written(address);
+                let (status, seen) = if unclear {
                     let seen =
-                        format!("whether exempt mail from {address} passes depends on what could not be evaluated");
-                    found.push(
-                        finding("spf-direct", domain, Status::Unknown, seen).mended_by(with(&record::of(address))),
-                    );
+                        format!("whether exempt mail from {shown} passes depends on what could not be evaluated");
+                    (Status::Unknown, seen)
                 } else {
-                    let seen = format!("exempt mail goes out from {address}, which the record does not name");
-                    found.push(finding("spf-direct", domain, Status::Fail, seen).mended_by(with(&record::of(address))));
-                }
+                    (Status::Fail, format!("exempt mail goes out from {shown}, which the record does not name"))
+                };
+                found.push(finding("spf-direct", domain, status, seen).mended_by(with(&record::of(address))));
             }
             if outside.is_empty() {
-                let addresses: Vec<String> = addresses.iter().map(|address| record::of(address)).collect();
+                let addresses: Vec<String> = addresses.iter().map(record::of).collect();
                 found.push(finding(
                     "spf-direct",
                     domain,

@@ -50,6 +50,7 @@ impl Inspection<'_> {
             self.order(setting, &items);
         }
         self.milter_maps();
+        self.connections();
         let overrides = self.existing().in_force("receive_override_options").unwrap_or_default().to_owned();
         if overrides.contains("no_milters") {
             let seen = format!("receive_override_options = {overrides}: no message is judged");
@@ -134,6 +135,18 @@ impl Inspection<'_> {
             );
             let mend = self.set(setting, &once.join(" "));
             self.mend(Status::Warn, ("milter", setting), seen, mend);
+        }
+    }
+
+    /// Each SMTP server process keeps a connection to the milter while a session lasts.
+    fn connections(&mut self) {
+        let limit = self.existing().in_force("default_process_limit").and_then(|limit| limit.parse::<usize>().ok());
+        let ours = self.examined.config.milter.max_connections;
+        if let Some(limit) = limit.filter(|limit| *limit > ours) {
+            let seen =
+                format!("Postfix may run {limit} SMTP sessions at once, and the milter takes {ours} connections");
+            let mend = format!("[milter]\nmax_connections = {}", limit * 2);
+            self.mend(Status::Warn, ("milter-connections", ""), seen, mend);
         }
     }
 

@@ -36,7 +36,7 @@ impl Inspection<'_> {
         };
         let messages: Vec<Queued> = listing.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let host =
-            self.needed.names.relay_next_hop.trim_start_matches('[').split(']').next().unwrap_or_default().to_owned();
+            self.needed.relay_next_hop().trim_start_matches('[').split(']').next().unwrap_or_default().to_owned();
         let reason = |message: &Queued| {
             let reasons = message.recipients.iter().map(|recipient| recipient.delay_reason.as_str());
             reasons.into_iter().find(|reason| concerns_us(reason, &host)).map(str::to_owned)
@@ -68,7 +68,7 @@ impl Inspection<'_> {
 fn concerns_us(reason: &str, host: &str) -> bool {
     let reason = reason.to_ascii_lowercase();
     !reason.is_empty()
-        && (reason.contains(&host.to_ascii_lowercase())
+        && (!host.is_empty() && reason.contains(&host.to_ascii_lowercase())
             || reason.contains("conbool")
             || reason.contains("server certificate not")
             || reason.contains("tls is required, but was not offered"))

@@ -88,8 +88,8 @@ impl Inspection<'_> {
         let request = self.request;
         let value = |name: &str| request.existing.in_force(name).unwrap_or_default().to_owned();
         let relayhost = value("relayhost");
-        let (relay_host, _) = self.needed.names.relay_next_hop.rsplit_once(':').unwrap_or_default();
-        if !relayhost.is_empty() && relayhost.contains(relay_host.trim_matches(['[', ']'])) {
+        let (relay_host, _) = self.needed.relay_next_hop().rsplit_once(':').unwrap_or_default();
+        if !relayhost.is_empty() && !relay_host.is_empty() && relayhost.contains(relay_host.trim_matches(['[', ']'])) {
             let seen = format!(
                 "relayhost = {relayhost} is the relay: mail of senders out of scope and returned mail goes there too, with \
                  smtp_tls_security_level = {}, which need not verify its name",

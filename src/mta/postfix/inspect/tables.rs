@@ -64,7 +64,7 @@ impl Inspection<'_> {
             let status = if error.kind() == io::ErrorKind::PermissionDenied { Status::Unknown } else { Status::Fail };
             return self.mend(status, (SENDER_TABLE, &shown), seen, start);
         }
-        let next_hop = self.needed.names.relay_next_hop.clone();
+        let next_hop = self.needed.relay_next_hop().to_owned();
         let lines = self.examined.senders.map(|senders| indexed_table::lines(senders, &next_hop));
         match (table.read(), lines) {
             (None, _) => {

@@ -1,0 +1,25 @@
+//! The mail server's wiring.
+
+use super::context::Context;
+use crate::finding::{Area, Finding, Status};
+use crate::mta::postfix::inspect::{self, Examined};
+use crate::sources::Loaded;
+
+/// Examines the Postfix instance that the configuration names.
+pub fn examine(context: &Context) -> Vec<Finding> {
+    let config = &context.config;
+    let Some(provider) = &context.provider else {
+        let seen = "the provider cannot be loaded, so that it is not known what the mail server needs";
+        return vec![Finding::new(Area::MailServer, "postfix", "", Status::Unknown, seen)];
+    };
+    let directory = crate::cli::directory(config);
+    // What is wrong with the scopes, the examination of the configuration tells.
+    let loaded = Loaded::offline(config, directory.as_ref()).ok();
+    let sets = loaded.filter(|loaded| loaded.unknown().is_empty()).map(|loaded| loaded.sets());
+    inspect::examine(&Examined {
+        config,
+        provider,
+        senders: sets.as_ref().map(|sets| &*sets.default),
+        setup_command: &context.command("setup --apply"),
+    })
+}

@@ -1,0 +1,197 @@
+//! The daemon's sockets, as those see them who connect to them.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::context::Context;
+use super::handshake;
+use crate::config::{Config, Socket};
+use crate::finding::{Area, Finding, Status};
+use crate::mta::postfix::MilterClient;
+use crate::probe::account::{Account, Right, permissions};
+use crate::probe::policy;
+
+const START: &str = "systemctl start conbool-milter";
+
+/// How long the daemon may take to answer a question.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Examines every socket of the milter door and the policy door.
+pub fn examine(context: &Context) -> Vec<Finding> {
+    let config = &context.config;
+    // A Postfix that cannot be asked is told of by the examination of the mail server.
+    let client = MilterClient::read(config).ok().flatten();
+    let mut findings = Vec::new();
+    for socket in &config.milter.sockets {
+        let client = client.as_ref().filter(|client| client.of == *socket);
+        findings.extend(milter(socket, client));
+    }
+    findings.extend(config.policy.sockets.iter().map(|socket| policy_socket(socket, config)));
+    findings
+}
+
+fn finding(check: &'static str, socket: &Socket, status: Status, seen: impl Into<String>) -> Finding {
+    Finding::new(Area::Sockets, check, socket.to_string(), status, seen)
+}
+
+/// A milter socket; `client` is the mail server, if that is the socket that it uses.
+fn milter(socket: &Socket, client: Option<&MilterClient>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let owner = client.and_then(|client| Account::named(&client.owner));
+    if let Socket::Unix(path) = socket {
+        findings.extend(unguarded(socket, path));
+    }
+    let is_root = nix::unistd::geteuid().is_root();
+    let (outcome, who) = match client {
+        Some(client) if is_root => {
+            let place = if client.is_chrooted {
+                format!(", chrooted in {}", client.directory.display())
+            } else {
+                String::new()
+            };
+            (shake_as(client), format!(" as {}{place}", client.owner))
+        }
+        _ => (handshake::shake(&socket.to_string()).map(drop), String::new()),
+    };
+    findings.push(match outcome {
+        Ok(()) => finding("handshake", socket, Status::Pass, format!("a milter answers{who}")),
+        Err(error) => match why(socket, client, owner.as_ref()) {
+            Some((seen, mend)) => {
+                finding("handshake", socket, Status::Fail, format!("{seen}{who}: {error}")).mended_by(mend)
+            }
+            None => finding("handshake", socket, Status::Fail, format!("no handshake{who}: {error}")).mended_by(
+                "systemctl status conbool-milter; if all connections are in use:\n[milter]\nmax_connections = 4000",
+            ),
+        },
+    });
+    if let (Some(client), false, Socket::Unix(path)) = (client, is_root, socket) {
+        findings.push(reachable(socket, path, client, owner.as_ref()));
+    }
+    findings
+}
+
+/// Runs ourselves as the mail server's user.
+fn shake_as(client: &MilterClient) -> Result<(), String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut command = Command::new(program);
+    command.args(["handshake", "--user", &client.owner, "--directory"]).arg(&client.directory);
+    if client.is_chrooted {
+        command.arg("--chroot");
+    }
+    let output = command.arg(&client.socket).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
+}
+
+/// Where it can be told from the file: why nobody answers, and what mends it.
+fn why(socket: &Socket, client: Option<&MilterClient>, owner: Option<&Account>) -> Option<(String, String)> {
+    let Socket::Unix(path) = socket else {
+        return Some(("nobody listens there, or something is in between".into(), START.into()));
+    };
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Some((
+                "there is no such file: the daemon does not run, or with another configuration".into(),
+                START.into(),
+            ));
+        }
+        Err(_) => return None,
+    };
+    if !metadata.file_type().is_socket() {
+        return Some(("that file is no socket".into(), format!("rm {} && {START}", path.display())));
+    }
+    if let Some((seen, mend)) = owner.and_then(|owner| forbidden(path, &metadata, owner)) {
+        return Some((seen, mend));
+    }
+    if UnixStream::connect(path).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused) {
+        return Some(("nobody listens there: the daemon ended and left the file behind".into(), START.into()));
+    }
+    match client {
+        Some(client) if client.is_chrooted && !path.starts_with(&client.directory) => {
+            let below = client.directory.join("conbool/milter.sock");
+            let mend = format!("socket = \"unix:{}\"", below.display());
+            Some((format!("Postfix runs chrooted in {} and does not see it", client.directory.display()), mend))
+        }
+        _ => None,
+    }
+}
+
+/// What keeps this user from the socket.
+fn forbidden(path: &Path, metadata: &fs::Metadata, user: &Account) -> Option<(String, String)> {
+    if let Some(folder) = user.barrier(path) {
+        let metadata = fs::metadata(&folder).ok()?;
+        let seen = format!("{} ({}) may not be entered by {}", folder.display(), permissions(&metadata), user.name);
+        let mend = format!("chgrp {0} {1} && chmod g+xs {1}", user.name, folder.display());
+        return Some((seen, mend));
+    }
+    if user.may(Right::Write, metadata) {
+        return None;
+    }
+    let seen = format!("{} may not connect to it ({})", user.name, permissions(metadata));
+    let folder = path.parent().unwrap_or(path).display();
+    let mend = format!(
+        "chgrp {0} {folder} && chmod 2750 {folder}, then systemctl restart conbool-milter; or\n[milter]\nsocket_group = \"{0}\"",
+        user.name
+    );
+    Some((seen, mend))
+}
+
+/// What permissions tell, where the mail server's user cannot be tried out.
+fn reachable(socket: &Socket, path: &Path, client: &MilterClient, owner: Option<&Account>) -> Finding {
+    const CHECK: &str = "socket-permissions";
+    let Some(owner) = owner else {
+        return finding(CHECK, socket, Status::Unknown, format!("there is no user {} on this host", client.owner));
+    };
+    match fs::symlink_metadata(path) {
+        Err(error) => finding(CHECK, socket, Status::Unknown, format!("{error}; run doctor as root")),
+        Ok(metadata) => match forbidden(path, &metadata, owner) {
+            Some((seen, mend)) => finding(CHECK, socket, Status::Fail, seen).mended_by(mend),
+            None => finding(CHECK, socket, Status::Pass, format!("{} for {}", permissions(&metadata), owner.name)),
+        },
+    }
+}
+
+/// Whoever can write to the directory can put another socket in the place of ours, and so can judge mail.
+fn unguarded(socket: &Socket, path: &Path) -> Option<Finding> {
+    let folder = path.parent()?;
+    let metadata = fs::metadata(folder).ok()?;
+    let is_open = metadata.mode() & 0o002 != 0;
+    let seen = format!("{} ({}): everybody can put another socket there", folder.display(), permissions(&metadata));
+    is_open.then(|| {
+        finding("socket-directory", socket, Status::Fail, seen).mended_by(format!("chmod o-w {}", folder.display()))
+    })
+}
+
+/// A socket of the policy door.
+fn policy_socket(socket: &Socket, config: &Config) -> Finding {
+    const CHECK: &str = "policy";
+    let recipient = format!("postmaster@{}", config.domains.first().map_or("localhost", String::as_str));
+    let answer = match socket {
+        Socket::Unix(path) => UnixStream::connect(path).and_then(|stream| {
+            stream.set_read_timeout(Some(PATIENCE))?;
+            asked(stream, &recipient)
+        }),
+        Socket::Inet(address, port) => TcpStream::connect_timeout(&SocketAddr::new(*address, *port), PATIENCE)
+            .and_then(|stream| {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                asked(stream, &recipient)
+            }),
+    };
+    match answer {
+        Ok(action) => finding(CHECK, socket, Status::Pass, format!("answers {action}")),
+        Err(error) => finding(CHECK, socket, Status::Fail, error.to_string()).mended_by(START),
+    }
+}
+
+fn asked(mut stream: impl Read + Write, recipient: &str) -> std::io::Result<String> {
+    policy::ask(&mut stream, recipient)
+}
