@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use conbool_milter::mta::exchange_online::{Guide, Request, Scope, Scripts, generate, quoted};
+use conbool_milter::provider::Provider;
 use proptest::prelude::*;
 use tree_sitter::{Node, Parser, Tree};
 
 fn request(guide: Guide) -> Request {
-    let host = guide.relay_host().unwrap_or_default().to_owned();
+    let host = Provider::load(guide.key()).unwrap().relay.map(|relay| relay.host).unwrap_or_default();
     Request {
         guide,
         domains: vec!["example.com".into()],
