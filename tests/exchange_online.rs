@@ -651,6 +651,11 @@ proptest! {
         prop_assert_eq!(text(literals[0], &source), quoted(&value));
         prop_assert_eq!(unquoted(&quoted(&value)), value);
     }
+}
+
+proptest! {
+    // Whole scripts.
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn a_name_arrives_as_it_was_given(name in "[^\\p{Cc}\\p{Z}\u{feff}]([^\\p{Cc}\u{2028}\u{2029}\u{feff}]{0,30}[^\\p{Cc}\\p{Z}\u{feff}])?") {
