@@ -38,11 +38,11 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Server {
-    Edge(edge::Arguments),
+    Edge(Box<edge::Arguments>),
     Postfix(postfix::Arguments),
     OpenXchange(open_xchange::Arguments),
     Zimbra(zimbra::Arguments),
-    ExchangeOnline(exchange_online::Arguments),
+    ExchangeOnline(Box<exchange_online::Arguments>),
 }
 
 #[derive(Debug, clap::Args)]
