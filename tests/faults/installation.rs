@@ -63,6 +63,12 @@ impl Installation {
         let mut site = Site::configure(name, &config, "", "")?;
         site.lab.dns.publish(&records())?;
         let installation = Self { site, records: records() };
+        // What the lab set and setup replaced stands twice in main.cf now. Of that, every process of Postfix warns, and
+        // many at once stop postlogd(8), which waits for itself.
+        installation.shell(
+            "for name in $(grep -oE '^[a-z_]+' etc/main.cf | sort | uniq -d); do postconf -e \"$name = $(postconf -h $name 2> /dev/null)\"; done",
+        )?;
+        installation.site.postfix.reload()?;
         for kept in KEPT {
             run(Command::new("cp")
                 .arg("-a")
@@ -130,7 +136,7 @@ impl Installation {
         match (what, rest) {
             ("daemon", signal) => {
                 self.site.daemon.signal(signal)?;
-                if signal != "STOP" {
+                if !matches!(signal, "STOP" | "HUP") {
                     wait_for("the daemon's end", || self.site.daemon.ended().then_some(()))?;
                 }
             }
