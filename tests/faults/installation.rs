@@ -66,7 +66,9 @@ impl Installation {
         // What the lab set and setup replaced stands twice in main.cf now. Of that, every process of Postfix warns, and
         // many at once stop postlogd(8), which waits for itself.
         installation.shell(
-            "for name in $(grep -oE '^[a-z_]+' etc/main.cf | sort | uniq -d); do postconf -e \"$name = $(postconf -h $name 2> /dev/null)\"; done",
+            "for name in $(grep -oE '^[a-z_]+' etc/main.cf | sort | uniq -d); do
+                 value=$(postconf -h $name 2> /dev/null); postconf -X $name; postconf -e \"$name = $value\"
+             done",
         )?;
         installation.site.postfix.reload()?;
         for kept in KEPT {
@@ -170,6 +172,7 @@ impl Installation {
         self.site.postfix.reload()?;
         self.shell("chown daemon:postfix queue/conbool && chmod 2750 queue/conbool")?;
         if self.site.daemon.ended() {
+            self.shell("rm -f queue/conbool/*.sock")?;
             self.site.daemon = Daemon::start(&self.path("conbool-milter.toml"), &self.path("daemon.log"))?;
         }
         self.site.daemon.signal("CONT")?;
