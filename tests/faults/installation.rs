@@ -63,6 +63,14 @@ impl Installation {
         let mut site = Site::configure(name, &config, "", "")?;
         site.lab.dns.serve_records(&records())?;
         let installation = Self { site, records: records() };
+        // What the lab set and setup replaced stands twice in main.cf now. Of that, every process of Postfix warns, and
+        // many at once stop postlogd(8), which waits for itself.
+        installation.shell(
+            "for name in $(grep -oE '^[a-z_]+' etc/main.cf | sort | uniq -d); do
+                 value=$(postconf -h $name 2> /dev/null); postconf -X $name; postconf -e \"$name = $value\"
+             done",
+        )?;
+        installation.site.postfix.reload()?;
         for kept in KEPT {
             run(Command::new("cp")
                 .arg("-a")
@@ -130,7 +138,7 @@ impl Installation {
         match (what, rest) {
             ("daemon", signal) => {
                 self.site.daemon.signal(signal)?;
-                if signal != "STOP" {
+                if !matches!(signal, "STOP" | "HUP") {
                     wait_for("the daemon's end", || self.site.daemon.ended().then_some(()))?;
                 }
             }
@@ -164,6 +172,7 @@ impl Installation {
         self.site.postfix.reload()?;
         self.shell("chown daemon:postfix queue/conbool && chmod 2750 queue/conbool")?;
         if self.site.daemon.ended() {
+            self.shell("rm -f queue/conbool/*.sock")?;
             self.site.daemon = Daemon::start(&self.path("conbool-milter.toml"), &self.path("daemon.log"))?;
         }
         self.site.daemon.signal("CONT")?;
