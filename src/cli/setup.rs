@@ -10,8 +10,8 @@ mod exchange_online;
 mod install;
 mod open_xchange;
 mod postfix;
-mod zimbra;
 mod rollback;
+mod zimbra;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -149,16 +149,12 @@ impl Flags {
 /// A sentence for the administrator.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     match &arguments.server {
-        Server::Edge(arguments) => edge::run(config, arguments),
-        Server::Postfix(arguments) => postfix::run(config, arguments),
-        Server::OpenXchange(arguments) => open_xchange::run(config, arguments),
-        Server::Zimbra(arguments) => zimbra::run(config, arguments),
-        Server::ExchangeOnline(arguments) => exchange_online::run(config, arguments),
-        Some(Server::Postfix(arguments)) => postfix::run(config, arguments),
         None if arguments.flags.rollback => rollback::run(config, &arguments.flags),
         None => install::run(config, &arguments.flags),
+        Some(Server::Postfix(arguments)) => postfix::run(config, arguments),
         Some(Server::Edge(arguments)) => edge::run(config, arguments),
         Some(Server::OpenXchange(arguments)) => open_xchange::run(config, arguments),
+        Some(Server::Zimbra(arguments)) => zimbra::run(config, arguments),
         Some(Server::ExchangeOnline(arguments)) => exchange_online::run(config, arguments),
     }
 }
