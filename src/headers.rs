@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::case::{Field, HeaderSection};
-use crate::verdict::{HeaderEdit, ROUTE_FIELD, SPAM_FLAG_FIELD};
+use crate::verdict::{CARRIED_ROUTE_FIELD, HeaderEdit, ROUTE_FIELD, SPAM_FLAG_FIELD};
 
 /// The provider's marker fields: section `[headers]` of `provider.toml`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -41,7 +41,7 @@ pub struct Marker {
 impl Markers {
     /// True if a field of this name may come from the relay only.
     pub fn reserves(&self, field: &Field<'_>) -> bool {
-        field.is(ROUTE_FIELD) || self.reserved.iter().any(|prefix| starts_with(field.bare_name(), prefix))
+        says_route(field) || self.reserved.iter().any(|prefix| starts_with(field.bare_name(), prefix))
     }
 
     /// True if the field is one of the spam marks that a released message must not carry.
@@ -73,6 +73,12 @@ impl Markers {
     pub fn is_released(&self, header: &HeaderSection) -> bool {
         self.released.as_ref().is_some_and(|marker| has(header, &marker.name, &marker.value))
     }
+}
+
+/// True for a field by which the milter and Postfix tell each other where a message goes: in one that comes from outside
+/// it is forged, whoever sent it.
+pub fn says_route(field: &Field<'_>) -> bool {
+    field.is(ROUTE_FIELD) || field.is(CARRIED_ROUTE_FIELD)
 }
 
 fn starts_with(name: &[u8], prefix: &str) -> bool {

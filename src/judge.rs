@@ -28,8 +28,7 @@ use crate::rules::{Action, Effects, Facts, Lists, NAMED_SCOPE_LIST, Recipients, 
 use crate::scope::{Scope, ScopeSets, SenderTable};
 use crate::trust::Trust;
 use crate::verdict::{
-    Direction, Disposition, HeaderEdit, Kind, Mode, Peer, ROUTE_FIELD, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam,
-    Verdict,
+    Direction, Disposition, HeaderEdit, Kind, Mode, Peer, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam, Verdict,
 };
 
 pub use admission::{hands_back, locked, unproven_relay};
@@ -191,7 +190,7 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
     let direction = direction(site, case, peer, &sender);
     let from_relay = peer == Peer::Relay;
     let forged: HashSet<usize> =
-        positions(case, |field| (!from_relay && site.markers.reserves(field)) || field.is(ROUTE_FIELD));
+        positions(case, |field| (!from_relay && site.markers.reserves(field)) || headers::says_route(field));
     let facts = Facts {
         peer,
         direction,

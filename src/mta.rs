@@ -4,3 +4,4 @@ pub mod change;
 pub mod dovecot;
 pub mod exchange_online;
 pub mod postfix;
+pub mod zimbra;

@@ -151,15 +151,18 @@ pub fn mistakes(config: &Config, own: &[ConfigError]) -> Vec<SiteError> {
     if config.provider.is_empty() {
         return Vec::new();
     }
-    let mut mistakes = load_policy(config).err().unwrap_or_default();
     let is_within = |key: &str, section: &str| key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'));
-    mistakes.retain(|mistake| {
-        mistake.file.is_some()
-            || !own
-                .iter()
-                .filter_map(|error| error.key.as_deref())
-                .any(|key| key == mistake.key || is_within(key, &mistake.key) || is_within(&mistake.key, key))
-    });
+    let follows = |mistake: &SiteError, error: &ConfigError| {
+        let key = error.key.as_deref().unwrap_or_default();
+        key == mistake.key
+            || is_within(key, &mistake.key)
+            || is_within(&mistake.key, key)
+            // A key that seems to be missing may be there, with another name, or behind an error in the syntax.
+            || error.column.is_some()
+            || error.message.contains(&format!("\"{}\"", mistake.key))
+    };
+    let mut mistakes = load_policy(config).err().unwrap_or_default();
+    mistakes.retain(|mistake| mistake.file.is_some() || !own.iter().any(|error| follows(mistake, error)));
     mistakes
 }
 

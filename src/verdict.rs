@@ -8,6 +8,10 @@ use serde::Serialize;
 /// message, and nobody but the milter may set it.
 pub const ROUTE_FIELD: &str = "X-Conbool-Route";
 
+/// The field in which Postfix carries the milter's route through a content filter, where [`ROUTE_FIELD`] cannot act at
+/// once. Postfix makes it of that field, and takes it out behind the filter; nobody else may set it.
+pub const CARRIED_ROUTE_FIELD: &str = "X-Conbool-Carried-Route";
+
 /// The spam flag that mail stores act on.
 pub const SPAM_FLAG_FIELD: &str = "X-Spam-Flag";
 

@@ -92,6 +92,46 @@ fn a_providers_own_folder_is_checked_too() {
     assert!(errors.contains("own/provider.toml:") && errors.contains("headers"), "{errors}");
 }
 
+/// What each built-in provider asks for.
+const NEEDS: [(&str, &str); 3] = [
+    ("conbool", "relay_networks = [\"192.0.2.0/24\"]\n"),
+    (
+        "secumailer",
+        "[provider_settings]\ncustomer_id = \"4711\"\n[scope]\nmode = \"sections\"\nsections = [\"avg\"]\n[scope.avg]\n",
+    ),
+    ("mailprotector", "relay_networks = [\"192.0.2.0/24\"]\n[lock_down]\nmx_hosts = [\"*.example.net\"]\n"),
+];
+
+#[test]
+fn a_copy_of_each_built_in_folder_is_a_provider_of_the_sites_own() {
+    for (name, needs) in NEEDS {
+        let config = |provider: &str| {
+            format!(
+                "provider = \"{provider}\"\ndomains = [\"customer.test\"]\n\
+                 socket = \"unix:/run/conbool-milter/milter.sock\"\n{needs}"
+            )
+        };
+        let (code, _, errors) = Folder::new(name, &[("m.toml", &config(name))]).check();
+        assert_eq!((code, errors.as_str()), (Some(0), ""), "{name}");
+        let folder = Folder::new(&format!("copy-of-{name}"), &[("m.toml", &config("./own"))]);
+        std::fs::create_dir(folder.0.join("own")).unwrap();
+        let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("sieve").join(name);
+        for file in ["provider.toml", "policy.sieve"] {
+            std::fs::copy(source.join(file), folder.0.join("own").join(file)).unwrap();
+        }
+        let (code, _, errors) = folder.check();
+        assert_eq!((code, errors.as_str()), (Some(0), ""), "{name}");
+        let policy = folder.0.join("own/policy.sieve");
+        let text = std::fs::read_to_string(&policy).unwrap();
+        let wrong = "require \"environment\";\nif environment :is \"vnd.conbool.setting.region\" \"\" { stop; }\n";
+        std::fs::write(&policy, format!("{wrong}{text}")).unwrap();
+        let (code, _, errors) = folder.check();
+        assert_eq!(code, Some(1));
+        let expected = "own/policy.sieve:2: there is no environment item \"vnd.conbool.setting.region\"";
+        assert!(errors.starts_with(expected), "{name}: {errors}");
+    }
+}
+
 #[test]
 fn a_password_may_be_a_credential_of_the_service() {
     let config = format!(

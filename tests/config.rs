@@ -19,6 +19,7 @@ use conbool_milter::config::{
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
 use conbool_milter::lock_down;
+use conbool_milter::site;
 use conbool_milter::verdict::Mode;
 use proptest::prelude::*;
 
@@ -28,6 +29,18 @@ const GOOD: &str = "tests/config/good/";
 fn load(folder: &str, name: &str) -> Result<Config, String> {
     // The folder is the same for all, so the expected texts go without.
     Config::load(&Path::new(folder).join(name)).map_err(|errors| format!("{errors}\n").replace(folder, ""))
+}
+
+/// What is wrong with a file of [`BAD`], with that which follows from its provider.
+fn mistakes(name: &str) -> String {
+    let file = Path::new(BAD).join(name).with_extension("toml");
+    let (config, errors) = match Config::load_flawed(&file) {
+        Ok(read) => read,
+        Err(errors) => return format!("{errors}\n").replace(BAD, ""),
+    };
+    let told = site::mistakes(&config, &errors).into_iter().map(|mistake| mistake.told_of(&file));
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).chain(told).collect();
+    format!("{}\n", lines.join("\n")).replace(BAD, "")
 }
 
 /// The path that a file of tests/config/files has in a configuration that was read.
@@ -64,7 +77,7 @@ fn every_bad_file_fails_with_exactly_its_errors() {
     let mut failures = String::new();
     for name in &names {
         let expected = fs::read_to_string(format!("{BAD}{name}.errors")).unwrap_or_default();
-        let found = load(BAD, &format!("{name}.toml")).err().unwrap_or_else(|| "no error\n".to_owned());
+        let found = mistakes(name);
         if found != expected {
             failures += &format!("--- {name}: expected\n{expected}--- found\n{found}");
         }

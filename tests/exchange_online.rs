@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use conbool_milter::mta::exchange_online::{Guide, Request, Scope, Scripts, generate, quoted};
+use conbool_milter::provider::Provider;
 use proptest::prelude::*;
 use tree_sitter::{Node, Parser, Tree};
 
 fn request(guide: Guide) -> Request {
-    let host = guide.relay_host().unwrap_or_default().to_owned();
+    let host = Provider::load(guide.key()).unwrap().relay.map(|relay| relay.host).unwrap_or_default();
     Request {
         guide,
         domains: vec!["example.com".into()],
@@ -650,6 +651,11 @@ proptest! {
         prop_assert_eq!(text(literals[0], &source), quoted(&value));
         prop_assert_eq!(unquoted(&quoted(&value)), value);
     }
+}
+
+proptest! {
+    // Whole scripts.
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn a_name_arrives_as_it_was_given(name in "[^\\p{Cc}\\p{Z}\u{feff}]([^\\p{Cc}\u{2028}\u{2029}\u{feff}]{0,30}[^\\p{Cc}\\p{Z}\u{feff}])?") {

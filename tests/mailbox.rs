@@ -22,6 +22,7 @@ fn main() -> ExitCode {
             lab::trial("a_message_is_filed_by_what_the_milter_left_in_it", files_messages),
             lab::trial("any_name_of_a_folder_is_the_folder", any_name),
             lab::trial("mail_through_the_milter_is_filed", through_the_milter),
+            lab::trial("open_xchange_is_set_up_and_taken_back", open_xchange),
         ])
     })
 }
@@ -183,4 +184,80 @@ fn through_the_milter() -> Result<(), Error> {
     let mut bob = [&others("Elsewhere")[..], &RELEASED, &flagged].concat();
     bob.sort_unstable();
     has(&dovecot, "bob@customer.test", &bob)
+}
+
+/// Runs `setup open-xchange`; gives back whether it succeeded and what it said.
+fn setup(site: &Site, dovecot: &Path, arguments: &[&str]) -> Result<(bool, String), Error> {
+    let mut command = Command::new(lab::daemon::program()?);
+    command.args(["setup", "open-xchange", "--config"]).arg(site.lab.dir.join("conbool-milter.toml"));
+    let output = command.arg("--dovecot-config").arg(dovecot).args(arguments).output()?;
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    Ok((output.status.success(), text))
+}
+
+/// The files of both mail servers that could change.
+fn files(site: &Site, dovecot: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let folders = [site.postfix.config(), dovecot.to_owned(), dovecot.join("conf.d")];
+    let entries = folders.iter().flat_map(fs::read_dir).flatten().flatten().map(|entry| entry.path());
+    let config = |path: &PathBuf| path.is_file() && path.extension().is_none_or(|extension| extension != "log");
+    let mut files: Vec<_> = entries
+        .filter(|path| config(path) && !path.ends_with("log"))
+        .filter_map(|path| fs::read(&path).ok().map(|bytes| (path, bytes)))
+        .collect();
+    files.sort();
+    files
+}
+
+fn open_xchange() -> Result<(), Error> {
+    let (site, prepared) = site("open-xchange")?;
+    let dir = prepared.config().to_owned();
+    // A script of the site's own keeps its place, and a plugin of the site's own stays switched on.
+    fs::write(dir.join("site.sieve"), "keep;\n")?;
+    run(Command::new("sievec").arg(dir.join("site.sieve")))?;
+    let own = format!("plugin {{\n  sieve_before = {}\n}}\n", dir.join("site.sieve").display());
+    fs::write(dir.join("conf.d/50-site.conf"), own + "protocol lmtp {\n  mail_plugins = quota\n}\n")?;
+    let dovecot = prepared.start()?;
+    let before = files(&site, &dir);
+    let told = |(succeeded, text): (bool, String), expected: bool, part: &str| {
+        let fits = succeeded == expected && text.contains(part);
+        if fits { Ok(()) } else { Err(Error::from(format!("{part:?} and success {expected} expected of:\n{text}"))) }
+    };
+
+    told(setup(&site, &dir, &[])?, true, "Nothing has changed yet")?;
+    told(setup(&site, &dir, &[])?, true, "+  sieve_before2 = ")?;
+    same("files after a look", files(&site, &dir), before.clone())?;
+    told(setup(&site, &dir, &["--rollback"])?, false, "nothing to take back")?;
+
+    told(setup(&site, &dir, &["--apply"])?, true, "In force.")?;
+    told(setup(&site, &dir, &["--apply"])?, true, "nothing to change")?;
+    let user = "alice@customer.test";
+    mail(Sender::Relay, user, "X-Conbool-Flag: YES\r\n", "flagged").send(&site)?;
+    mail(Sender::Relay, user, "", "plain").send(&site)?;
+    has(&dovecot, user, &[("INBOX", "plain"), ("Spam", "flagged")])?;
+
+    // Another folder is a change of the script alone.
+    let config = site.lab.dir.join("conbool-milter.toml");
+    let text = fs::read_to_string(&config)?;
+    fs::write(&config, format!("{text}\n[mailbox]\nspam_folder = \"Junk\"\n"))?;
+    let (_, diff) = setup(&site, &dir, &[])?;
+    same("files in the diff", diff.matches("+++").count(), 1)?;
+    told((true, diff), true, "+set \"spam_folder\" \"Junk\";")?;
+    // While fields are left as their senders wrote them, nothing may believe them.
+    fs::write(&config, format!("mode = \"monitor\"\n{text}"))?;
+    told(setup(&site, &dir, &["--apply"])?, false, "monitor")?;
+    fs::write(&config, text)?;
+
+    told(setup(&site, &dir, &["--rollback"])?, true, "as they were before")?;
+    same("files after going back", files(&site, &dir), before.clone())?;
+    mail(Sender::Relay, user, "X-Conbool-Flag: YES\r\n", "flagged later").send(&site)?;
+    has(&dovecot, user, &[("INBOX", "flagged later"), ("INBOX", "plain"), ("Spam", "flagged")])?;
+
+    // Settings that nobody reads are noticed before anything is left changed.
+    let conf = fs::read_to_string(dir.join("dovecot.conf"))?;
+    fs::write(dir.join("dovecot.conf"), conf.replace("!include_try conf.d/*.conf", ""))?;
+    let before = files(&site, &dir);
+    told(setup(&site, &dir, &["--apply"])?, false, "!include conf.d/*.conf")?;
+    let compiled = dir.join("conbool-milter.svbin");
+    let after = files(&site, &dir).into_iter().filter(|(path, _)| *path != compiled).collect();
+    same("files after a failure", after, before)
 }

@@ -91,12 +91,18 @@ async fn examine(config: &Path, areas: &[Area], arguments: &Arguments) -> Vec<Fi
     let mut progress = Progress::start(wanted.clone());
     let mut running = JoinSet::new();
     for (order, examination) in wanted.enumerate() {
-        let context = context.clone();
-        running.spawn(async move { (order, examination, one(examination, context, time).await) });
+        // In a task of its own, so that one that panics is missed, and the others go on.
+        let examined = tokio::spawn(one(examination, context.clone(), time));
+        running.spawn(async move {
+            let findings = examined.await.unwrap_or_else(|_| {
+                let seen = "the examination broke off, which is a mistake in conbool-milter";
+                vec![Finding::new(examination.area, examination.name, "", Status::Unknown, seen)]
+            });
+            (order, examination, findings)
+        });
     }
     let mut done = Vec::new();
     while let Some(finished) = running.join_next().await {
-        // One that panicked is reported by the panic; the others go on.
         if let Ok((order, examination, findings)) = finished {
             progress.finished(examination);
             done.push((examination.area, order, findings));
@@ -114,7 +120,7 @@ async fn examine(config: &Path, areas: &[Area], arguments: &Arguments) -> Vec<Fi
 }
 
 /// The findings of one examination, which ends in any case.
-async fn one(examination: &Examination, context: Arc<Context>, time: Duration) -> Vec<Finding> {
+async fn one(examination: &'static Examination, context: Arc<Context>, time: Duration) -> Vec<Finding> {
     match tokio::time::timeout_at(context.deadline + GRACE, (examination.examine)(context.clone())).await {
         Ok(findings) => findings,
         Err(_) => {

@@ -11,6 +11,7 @@ mod install;
 mod open_xchange;
 mod postfix;
 mod rollback;
+mod zimbra;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -37,10 +38,11 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Server {
-    Edge(edge::Arguments),
+    Edge(Box<edge::Arguments>),
     Postfix(postfix::Arguments),
     OpenXchange(open_xchange::Arguments),
-    ExchangeOnline(exchange_online::Arguments),
+    Zimbra(zimbra::Arguments),
+    ExchangeOnline(Box<exchange_online::Arguments>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -147,11 +149,12 @@ impl Flags {
 /// A sentence for the administrator.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     match &arguments.server {
-        Some(Server::Postfix(arguments)) => postfix::run(config, arguments),
         None if arguments.flags.rollback => rollback::run(config, &arguments.flags),
         None => install::run(config, &arguments.flags),
+        Some(Server::Postfix(arguments)) => postfix::run(config, arguments),
         Some(Server::Edge(arguments)) => edge::run(config, arguments),
         Some(Server::OpenXchange(arguments)) => open_xchange::run(config, arguments),
+        Some(Server::Zimbra(arguments)) => zimbra::run(config, arguments),
         Some(Server::ExchangeOnline(arguments)) => exchange_online::run(config, arguments),
     }
 }

@@ -471,3 +471,62 @@ fn only_the_relay_hands_back_and_only_mail_of_hosted_senders() {
     assert!(!hands_back(WORLD, "alice@customer.test", "carol@remote.test"));
     assert!(!hands_back(INTERNAL, "alice@customer.test", "carol@remote.test"));
 }
+
+/// Which of these values a rule sees in an environment item.
+fn seen(item: &str, values: &[&str], change: impl Fn(&mut Site), case: &Case) -> Vec<String> {
+    let rule = |value: &&str| format!("if environment :is \"{item}\" \"{value}\" {{ addflag \"direct:{value}\"; }}");
+    let rules: String = values.iter().map(rule).collect();
+    let script = format!("require [\"environment\", \"imap4flags\"]; {rules}");
+    let mut site = site_with(AddressSet::from_iter(["@customer.test"]), &script);
+    change(&mut site);
+    routed(&site, case).2.into_iter().filter(|reason| values.contains(&reason.as_str())).collect()
+}
+
+#[test]
+fn recipients_are_inside_outside_or_both() {
+    for (recipients, expected) in [
+        (&["bob@customer.test", "<Bob@SECOND.test>", "root"][..], "inside"),
+        (&["carol@remote.test", "alice@[192.0.2.1]", "bob@sub.customer.test"], "outside"),
+        (&["carol@remote.test", "bob@customer.test"], "mixed"),
+        (&[], "outside"),
+    ] {
+        let case = case(INTERNAL, "alice@customer.test", recipients, &[]);
+        let seen = seen("vnd.conbool.recipients", &["inside", "outside", "mixed"], |_| {}, &case);
+        assert_eq!(seen, [expected], "{recipients:?}");
+    }
+}
+
+#[test]
+fn a_sender_is_in_a_named_scope_as_in_the_default_one() {
+    let avg = Arc::new(AddressSet::from_iter(["bob@customer.test"]));
+    let is_in = |client, sender: &str, from: &str, from_field: bool| {
+        let change = |site: &mut Site| {
+            site.lists = Arc::new(Lists::from([(named_scope_list("avg"), avg.clone())]));
+            site.scope.from_field = from_field;
+        };
+        let case = case(client, sender, &["carol@remote.test"], &[("From", from)]);
+        seen("vnd.conbool.in-scope.avg", &["yes", "no"], change, &case) == ["yes"]
+    };
+    assert!(is_in(INTERNAL, "Bob+x@customer.test", " alice@customer.test", false));
+    assert!(is_in(INTERNAL, "alice@customer.test", " Bob <bob@customer.test>", true));
+    assert!(is_in(INTERNAL, "alice@remote.test", " a@remote.test, bob@customer.test", true));
+    assert!(!is_in(INTERNAL, "alice@customer.test", " bob@customer.test", false));
+    assert!(!is_in(INTERNAL, "alice@customer.test", " alice@customer.test", true));
+    assert!(!is_in(INTERNAL, "<>", " bob@customer.test", true));
+    assert!(!is_in(WORLD, "alice@remote.test", " bob@customer.test", true));
+}
+
+#[test]
+fn without_a_relay_nothing_is_ever_routed() {
+    let without_relay = |script: &str| {
+        let scopes = ScopeSets { default: Arc::new(AddressSet::from_iter(["@customer.test"])), named: [].into() };
+        Site { relay: None, ..site_with(AddressSet::default(), script) }.with_scopes(&scopes)
+    };
+    let outbound = case(INTERNAL, "alice@customer.test", &["carol@remote.test"], &[("From", " alice@customer.test")]);
+    let site = without_relay("");
+    assert_eq!(routed(&site, &outbound), (Route::Direct, Some(Route::Direct), reasons(&["out-of-scope"])));
+    assert!(!hands_back(&site, &case(RELAY, "", &[], &[]).client, "alice@customer.test", "carol@remote.test"));
+    let verdict = judge(&without_relay("require \"imap4flags\"; addflag \"relay:board\";"), &outbound);
+    assert!(matches!(verdict.disposition, Disposition::Tempfail(_)), "{verdict:?}");
+    assert_eq!(verdict.reasons[0].name, "rules-failed");
+}

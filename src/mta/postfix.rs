@@ -13,7 +13,7 @@ mod existing;
 mod indexed_table;
 pub mod inspect;
 mod instance;
-mod list;
+pub(in crate::mta) mod list;
 mod main_cf;
 mod master_cf;
 mod milter_client;
@@ -135,7 +135,25 @@ impl std::error::Error for Error {}
 /// # Errors
 /// [`Error`] if a value has no place in a Postfix configuration file, or could not work.
 pub fn generate(request: &Request<'_>) -> Result<Fragments, Error> {
-    let names = Names::new(request)?;
+    generate_with(request, &Names::new(request)?)
+}
+
+/// The same for an instance that hands all mail to a content filter and takes it back on a listener of its own
+/// (FILTER_README).
+///
+/// There the milter's routes cannot act at once: a FILTER would take the filter's place. Nor can the milter be attached to
+/// the listener behind the filter, for that one sees no client but the filter: nobody would be the relay. So the route is
+/// carried through the filter in a header field, which `conbool-filtered`, a cleanup(8) of that listener's own, acts on.
+/// The listener needs `cleanup_service_name=conbool-filtered`, and `receive_override_options` with `no_milters` and
+/// without `no_header_body_checks`.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_behind_filter(request: &Request<'_>) -> Result<Fragments, Error> {
+    generate_with(request, &Names { behind_filter: true, ..Names::new(request)? })
+}
+
+fn generate_with(request: &Request<'_>, names: &Names) -> Result<Fragments, Error> {
     let config = request.config;
     let is_static = config.has_static_sender_table();
     let mut tables = Vec::new();
@@ -147,15 +165,19 @@ pub fn generate(request: &Request<'_>) -> Result<Fragments, Error> {
             let text = indexed_table::path(&config.state_directory);
             written_by_daemon = Some(indexed_table::indexed(routing.table_type, &text));
         }
-        tables.push((table::ROUTES.to_owned(), table::routes(routing)));
+        tables.push((table::ROUTES.to_owned(), table::routes(routing, names.behind_filter)));
+        if names.behind_filter {
+            tables.push((table::FILTERED.to_owned(), table::filtered(routing, config)));
+            tables.push((table::CARRIED.to_owned(), table::carried()));
+        }
         tables.push((table::STATUS.to_owned(), table::status()));
     }
     if names.hand_back {
         tables.push((table::HOSTED.to_owned(), table::hosted(config)));
         tables.push((table::CLIENTS.to_owned(), table::clients(config)));
     }
-    let notes = notes::notes(request, &names);
-    let main_cf = main_cf::generate(request, &names, &notes)?;
+    let notes = notes::notes(request, names);
+    let main_cf = main_cf::generate(request, names, &notes)?;
     let settings: Vec<String> = list::settings(&main_cf).into_iter().map(|(name, _)| name).collect();
     // What an earlier run set for a relay may not be needed any more.
     let ours = request.existing.our_settings().filter(|name| !settings.iter().any(|set| set == name));
@@ -164,7 +186,7 @@ pub fn generate(request: &Request<'_>) -> Result<Fragments, Error> {
         replaced_settings: written.chain(ours).map(str::to_owned).collect(),
         replaced_services: request.existing.our_services(),
         master_cf: match &names.routing {
-            Some(routing) => master_cf::generate(request, &names, routing)?,
+            Some(routing) => master_cf::generate(request, names, routing)?,
             None => String::new(),
         },
         main_cf,
@@ -181,6 +203,8 @@ struct Names {
     routing: Option<Routing>,
     /// Whether the relay may hand back mail for other sites.
     hand_back: bool,
+    /// Whether all mail goes through a content filter before it is routed.
+    behind_filter: bool,
     /// The configuration directory, in main.cf notation.
     directory: String,
     /// The milter's socket as Postfix sees it, in main.cf notation.
@@ -215,6 +239,7 @@ impl Names {
                 None => None,
             },
             hand_back: request.provider.hands_in.back && !request.config.relay.networks.is_empty(),
+            behind_filter: false,
             directory,
             socket: milter_socket(&request.config.milter.sockets, &request.existing.queue_directory())?,
         })
@@ -340,7 +365,8 @@ const CA_BUNDLES: [&str; 5] = [
     "/usr/local/share/certs/ca-root-nss.crt",
 ];
 
-fn find_ca_bundle() -> Option<PathBuf> {
+/// The system's trust anchors, if they are in one of the well-known places.
+pub(in crate::mta) fn find_ca_bundle() -> Option<PathBuf> {
     CA_BUNDLES.iter().map(PathBuf::from).find(|bundle| bundle.is_file())
 }
 

@@ -21,9 +21,8 @@ use crate::provider::Provider;
 /// Most addresses that are tried; they are tried side by side.
 const MAX_ADDRESSES: usize = 16;
 
-/// Longest wait for one answer; a greeting may take longer, which Postfix allows (`smtp_helo_timeout` and the like are
-/// minutes).
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for a connection; a relay that is there may still take its time to greet.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The relay as Postfix is told of it.
 struct Relay {
@@ -48,7 +47,8 @@ pub async fn examine(
     }
     let host = config.relay.host.clone().or_else(|| Some(provider?.relay.as_ref()?.host.clone()));
     let Some(host) = host else {
-        return vec![finding("relay", "", Status::Unknown, "neither the configuration nor the provider names a relay")];
+        let seen = "neither the configuration nor the provider names a relay";
+        return vec![finding("relay", "", Status::Unknown, seen).mended_by("[relay] host = \"mail.example.net\"")];
     };
     let name = config.relay.tls_name.clone().unwrap_or_else(|| host.clone());
     let (addresses, mut found) = match addresses(&host, deadline).await {

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 /// Most look-ups under way: a resolver serves others too.
 const LOOK_UPS: usize = 16;
 
-/// Longest wait for one server.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Longest wait for one server. One that takes longer has the answer when it is asked again.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Answers kept, so that what several records name is asked for once.
 const CACHE_SIZE: u64 = 1024;
@@ -106,6 +106,10 @@ impl Resolver {
     /// The addresses of a host of both families. Those of one family are enough; if there are none, what is not known
     /// counts more than what does not exist.
     pub async fn addresses(&self, host: &str) -> Result<Addresses, NoRecord> {
+        if host.parse::<IpAddr>().is_ok() {
+            // An address in place of a name, which servers answer in odd ways: no top-level domain is a number.
+            return Err(NoRecord::NoName);
+        }
         let (v4, v6) = tokio::join!(self.records(host, RecordType::A), self.records(host, RecordType::AAAA));
         let (records, failure) = match (v4, v6) {
             (Ok(v4), Ok(v6)) => (v4.into_iter().chain(v6).collect(), None),

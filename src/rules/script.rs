@@ -11,11 +11,12 @@ use super::{
     ENVIRONMENT, LIST_PREFIX, NAMED_SCOPE_ITEM, NAMED_SCOPE_LIST, Names, QUARANTINE_MAILBOX, SETTING_ITEM, Script,
     ScriptError,
 };
-use crate::verdict::{ROUTE_FIELD, Route, SPAM_FLAG_FIELD};
+use crate::verdict::{CARRIED_ROUTE_FIELD, ROUTE_FIELD, Route, SPAM_FLAG_FIELD};
 
 /// Fields that no script may add or remove: RFC 5293, section 6, and those that have keywords or a meaning of their
 /// own here.
-pub const PROTECTED_FIELDS: &[&str] = &["Received", "Auto-Submitted", SPAM_FLAG_FIELD, ROUTE_FIELD];
+pub const PROTECTED_FIELDS: &[&str] =
+    &["Received", "Auto-Submitted", SPAM_FLAG_FIELD, ROUTE_FIELD, CARRIED_ROUTE_FIELD];
 
 /// What a script needs, so that nothing is prepared in vain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

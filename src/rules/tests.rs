@@ -196,3 +196,27 @@ fn every_environment_item_has_a_value() {
         assert!(run(&[&text], &[]).unwrap().route.is_some(), "{item}");
     }
 }
+
+#[test]
+fn settings_and_named_scopes_are_items_of_their_own() {
+    let text = "require [\"editheader\", \"environment\", \"variables\"];
+        if allof (environment :is \"vnd.conbool.in-scope.NTA-7516\" \"yes\", environment :is \"vnd.conbool.in-scope.avg\" \"no\",
+                  environment :is \"vnd.conbool.recipients\" \"mixed\", not environment :contains \"vnd.conbool.setting.region\" \"a\",
+                  environment :matches \"vnd.conbool.setting.customer_id\" \"*\") {
+            set \"id\" \"${1}\"; addheader \"X-Id\" \"${id}\";
+        }";
+    assert_eq!(run(&[text], &[]).unwrap().added, [("X-Id".into(), "47 11".into(), false)]);
+    let rules = compile(&[script(text)]).unwrap();
+    assert!(rules.asks_for_recipients());
+    assert_eq!(rules.named_scopes().collect::<Vec<_>>(), ["NTA-7516", "avg"]);
+    let rules = compile(&[script("keep;")]).unwrap();
+    assert!(!rules.asks_for_recipients() && rules.named_scopes().next().is_none());
+    for (item, nearest) in [
+        ("vnd.conbool.setting.custom_id", "vnd.conbool.setting.customer_id"),
+        ("vnd.conbool.in-scope.nta7516", "vnd.conbool.in-scope.NTA-7516"),
+    ] {
+        let text = format!("require \"environment\";\nif environment :is \"{item}\" \"\" {{ stop; }}");
+        let expected = format!("there is no environment item \"{item}\"; did you mean \"{nearest}\"?");
+        assert_eq!(errors(&text), [(Some(2), expected)]);
+    }
+}

@@ -113,6 +113,38 @@ fn every_mode_gives_its_addresses() {
 }
 
 #[test]
+fn sections_make_up_the_default_scope() {
+    let folder = folder("sources-sections");
+    fs::write(folder.join("list"), "carol@customer.test\n").unwrap();
+    let scopes = "[scope]\nmode = \"sections\"\nsections = [\"avg\", \"nta\"]\nshare = 0.03\n\
+                  [scope.avg]\nmode = \"group\"\ngroups = [\"cn=relay\"]\n\
+                  [scope.nta]\nmode = \"list\"\nfiles = [\"list\"]\nsenders = [\"dave@second.test\"]\n\
+                  [scope.other]\nmode = \"list\"\nsenders = [\"erin@customer.test\"]\n";
+    let says = Says::default();
+    says.members(&["alice@customer.test", "bob@customer.test", "alice@private.test"]);
+    let whole = load(&config(&folder, &scopes.replace("0.03", "1.0")), &says, None).unwrap();
+    for (address, is_in) in [
+        ("alice@customer.test", true),
+        ("carol@customer.test", true),
+        ("dave@second.test", true),
+        ("erin@customer.test", false),
+        ("alice@private.test", false),
+    ] {
+        assert_eq!(contains(&whole, address), is_in, "{address}");
+    }
+    // The positions of alice and bob: see the tests of shares.
+    let part = load(&config(&folder, scopes), &says, None).unwrap();
+    assert!(contains(&part, "bob@customer.test") && !contains(&part, "alice@customer.test"));
+    assert_eq!(part.sets().named["avg"].len(), 3);
+    let with_all = scopes.replace(
+        "[scope.nta]\nmode = \"list\"\nfiles = [\"list\"]\nsenders = [\"dave@second.test\"]\n",
+        "[scope.nta]\n",
+    );
+    let config = config(&folder, &with_all.replace("0.03", "1.0"));
+    assert!(config.has_static_sender_table() && contains(&load(&config, &says, None).unwrap(), "x@second.test"));
+}
+
+#[test]
 fn where_an_address_comes_from_is_told() {
     let folder = folder("sources-origins");
     fs::write(folder.join("list"), "# people\n\ncarol@customer.test\n@second.test\n").unwrap();

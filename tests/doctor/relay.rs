@@ -335,7 +335,7 @@ fn several_addresses() -> Result<(), Error> {
     let mut lab = Lab::start("doctor-addresses")?;
     let records =
         ["A 127.0.3.1", "A 127.0.8.8", "AAAA 2001:db8::1"].map(|record| format!("many.conbool.test {record}"));
-    lab.dns.publish(&records)?;
+    lab.dns.serve_records(&records)?;
     let keys = config(&lab, "many.conbool.test", &[]);
     let found = expect(
         &lab,
@@ -347,7 +347,7 @@ fn several_addresses() -> Result<(), Error> {
     if !found.iter().any(|finding| finding.subject == "[2001:db8::1]:25" && finding.seen == no_way) {
         return Err("the address of the other family is not told of".into());
     }
-    lab.dns.publish(&records[2..])?;
+    lab.dns.serve_records(&records[2..])?;
     expect(&lab, "no way at all", &keys, &[NOT_KNOWN])?;
     Ok(())
 }

@@ -71,27 +71,21 @@ impl Dns {
     /// Starts the name server with an address record for each host, and the exchanges of the lab's domains.
     pub fn start<'a>(dir: &Path, hosts: impl Iterator<Item = (&'a str, Ipv4Addr)>) -> Result<Self, String> {
         let hosts = hosts.map(|(name, address)| format!("--host-record={name},{address}")).collect();
-        let mut dns = Self {
-            hosts,
-            log: dir.join("dns.log"),
-            zone: dir.join("dns.zone"),
-            process: None,
-            failure: None,
-            deaf: None,
-        };
+        let (log, zone) = (dir.join("dns.log"), dir.join("dns.zone"));
+        let mut dns = Self { hosts, log, zone, process: None, failure: None, deaf: None };
         dns.serve(&MX)?;
         Ok(dns)
     }
 
     /// Serves these exchanges, by domain, in place of what it served before.
     pub fn serve(&mut self, exchanges: &[(&str, &str)]) -> Result<(), String> {
-        let exchanges = exchanges.iter().map(|(domain, exchange)| format!("--mx-host={domain},{exchange},10"));
-        self.run(self.hosts.iter().cloned().chain(exchanges).chain(LOCAL.map(String::from)).collect())
+        let records = exchanges.iter().map(|(domain, exchange)| format!("{domain} MX 10 {exchange}"));
+        self.serve_records(&records.collect::<Vec<_>>())
     }
 
     /// Serves these records, one a line as `NAME TYPE VALUE`, beside the addresses of the lab's hosts, in place of what it
     /// served before. A TXT value is one text, without quotes, or several strings in quotes.
-    pub fn publish(&mut self, records: &[String]) -> Result<(), String> {
+    pub fn serve_records(&mut self, records: &[String]) -> Result<(), String> {
         let records: Vec<String> = records.iter().map(|record| option(record)).collect::<Result<_, _>>()?;
         std::fs::write(&self.zone, records.join("\n")).map_err(|error| format!("{}: {error}", self.zone.display()))?;
         let zone = format!("--conf-file={}", self.zone.display());

@@ -43,7 +43,7 @@ ca_file = \"@lab@/tls/ca.pem\"
 format = \"json\"
 
 [loops]
-max_host_passes = 4
+max_host_passes = 3
 
 [edge]
 inner = \"[inner.customer.test]:25\"
@@ -65,6 +65,7 @@ syslog_name = inner
 myhostname = inner.customer.test
 mydestination =
 inet_interfaces = 127.0.7.1
+smtp_bind_address = 127.0.7.1
 inet_protocols = ipv4
 mynetworks = 127.0.5.0/24
 alias_maps =
@@ -156,6 +157,10 @@ impl Host {
         add_socket_directory(&lab.dir.join("queue"))?;
         let config = lab.dir.join("conbool-milter.toml");
         fs::write(&config, fill_in(&lab, &configuration(settings)).replace("@inner@", &identity.fingerprint()))?;
+        // As the package leaves them.
+        fs::create_dir_all("/var/spool/postfix")?;
+        fs::create_dir_all("/var/lib/postfix")?;
+        chown("/var/lib/postfix", Some(user_id("postfix")?), None)?;
         let mut host = Self { lab, primary: None, config, identity };
         if has_primary {
             let (etc, spool) = (PathBuf::from("/etc/postfix"), PathBuf::from("/var/spool/postfix"));

@@ -5,7 +5,8 @@ use std::path::Path;
 use conbool_milter::address::Share;
 use conbool_milter::config::{Config, Direct, Relay, TableType};
 use conbool_milter::judge::Modes;
-use conbool_milter::mta::postfix::{Error, Existing, Listeners, generate};
+use conbool_milter::mta::postfix::{Error, Existing, Listeners, Request, generate};
+use conbool_milter::provider::Provider;
 use conbool_milter::verdict::Mode;
 
 use super::*;
@@ -84,6 +85,71 @@ conbool-split_destination_concurrency_limit = 10
         );
         assert!(listener.contains(&restrictions.as_str()), "{listener:?}");
     }
+}
+
+/// What is generated for another provider, on what the instance has before.
+fn for_provider(name: &str, config: &Config, existing: Existing) -> Fragments {
+    let provider = Provider::load(name).unwrap();
+    generate(&Request { provider: &provider, ..request(config, Path::new("/etc/postfix"), existing) }).unwrap()
+}
+
+#[test]
+fn a_provider_without_a_relay_needs_the_milter_only() {
+    let fresh = for_provider("mailprotector", &config(), Existing::default());
+    let expected = "
+# The milter. While it is down, clients try again later: nothing goes past the relay.
+smtpd_milters =
+    { unix:conbool/milter.sock, connect_timeout=5s, command_timeout=10s, default_action=tempfail }
+non_smtpd_milters =
+    { unix:conbool/milter.sock, connect_timeout=5s, command_timeout=10s, default_action=tempfail }
+
+# No smuggled messages: they would inherit the relay's trust (see https://www.postfix.org/smtp-smuggling.html).
+smtpd_forbid_bare_newline = normalize
+";
+    assert!(fresh.main_cf.ends_with(expected) && !fresh.main_cf.contains("sender_dependent"), "{}", fresh.main_cf);
+    assert_eq!((fresh.master_cf.as_str(), fresh.tables.len(), &fresh.written_by_daemon), ("", 0, &None));
+    // What an earlier run for a relay put in goes, and the site's own stays.
+    let before = fragments(&config(), written("smtpd_restriction_classes = own\nmilter_header_checks = regexp:/a\n"));
+    let settings = list_of_settings(&before.main_cf);
+    let services = "conbool-relay unix - - n - - smtp\n";
+    let after = for_provider("mailprotector", &config(), Existing::parse(&settings, "", services, ""));
+    for (name, value) in [
+        ("sender_dependent_default_transport_maps", ""),
+        ("milter_header_checks", "regexp:/a"),
+        ("smtpd_restriction_classes", "own"),
+        ("smtpd_relay_restrictions", "permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination"),
+    ] {
+        assert_eq!(setting(&after.main_cf, name).as_deref(), Some(value), "{}", after.main_cf);
+        assert!(after.replaced_settings.iter().any(|replaced| replaced == name), "{name}");
+    }
+    for gone in ["conbool_handback", "conbool-split_destination_recipient_limit"] {
+        assert!(
+            setting(&after.main_cf, gone).is_none() && after.replaced_settings.contains(&gone.to_owned()),
+            "{gone}"
+        );
+    }
+    assert_eq!(after.replaced_services, ["conbool-relay/unix"]);
+}
+
+#[test]
+fn a_provider_that_hands_nothing_back_is_not_let_relay() {
+    for networks in [vec![], config().relay.networks] {
+        let mut config = config();
+        config.relay.networks = networks;
+        let made = for_provider("secumailer", &config, Existing::default());
+        assert_eq!(setting(&made.main_cf, "smtpd_relay_restrictions"), None, "{}", made.main_cf);
+        assert!(made.tables.iter().all(|(name, _)| !name.contains("clients") && !name.contains("hosted")));
+        let relay = service(&made.master_cf, "conbool-relay unix - - n - - smtp");
+        assert!(relay.contains(&"smtp_tls_security_level=secure"), "{relay:?}");
+        assert!(relay.contains(&"smtp_tls_secure_cert_match=mail-relay.secumail.cloud"), "{relay:?}");
+    }
+}
+
+/// The settings of a main.cf text as postconf prints them, one a line.
+fn list_of_settings(main_cf: &str) -> String {
+    let names = main_cf.lines().filter(|line| line.starts_with(char::is_alphabetic));
+    let names = names.filter_map(|line| line.split_once('=').map(|(name, _)| name.trim()));
+    names.map(|name| format!("{name} = {}\n", setting(main_cf, name).unwrap())).collect()
 }
 
 #[test]

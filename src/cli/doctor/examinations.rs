@@ -4,6 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinError;
+
 use super::context::Context;
 use super::{config, mail_server, sockets, telemetry};
 use crate::finding::{Area, Finding};
@@ -39,8 +41,12 @@ pub const EXAMINATIONS: &[Examination] = &[
 /// An examination that blocks.
 fn in_thread(context: Arc<Context>, examine: fn(&Context) -> Vec<Finding>) -> Examining {
     Box::pin(async move {
-        // One that panicked is reported by the panic; the others go on.
-        tokio::task::spawn_blocking(move || examine(&context)).await.unwrap_or_default()
+        match tokio::task::spawn_blocking(move || examine(&context)).await.map_err(JoinError::try_into_panic) {
+            Ok(findings) => findings,
+            // To be told of like that of any other examination.
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            Err(Err(_)) => Vec::new(),
+        }
     })
 }
 

@@ -17,6 +17,9 @@ pub struct Arguments {
     /// Configuration directory of the Postfix instance, if not that of postfix.config_directory
     #[arg(long, value_name = "DIR")]
     postfix_config: Option<PathBuf>,
+    /// Have exempt mail routed behind a content filter (amavis, say) instead of past it
+    #[arg(long)]
+    behind_content_filter: bool,
     /// Loopback address of the split listeners
     #[arg(long, value_name = "ADDRESS", default_value_t = Listeners::default().address, hide_short_help = true)]
     split_address: IpAddr,
@@ -40,7 +43,8 @@ pub fn run(config: &Path, args: &Arguments) -> Result<(), String> {
     let directory = args.postfix_config.as_ref().unwrap_or(&config.postfix.config_directory);
     let directory = std::path::absolute(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let existing = Existing::read(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let fragments = postfix::generate(&Request {
+    let generate = if args.behind_content_filter { postfix::generate_behind_filter } else { postfix::generate };
+    let fragments = generate(&Request {
         config: &config,
         provider: &provider,
         config_directory: &directory,

@@ -18,7 +18,7 @@ use crate::provider::Provider;
 
 pub use host::Host;
 pub use instance::{GROUP, Instance};
-pub use settings::{PASSWORDS, file_names};
+pub use settings::{PASSWORDS, SASL_DIRECTORY, file_names};
 
 /// What every main.cf of an edge begins with, by which it is known again.
 pub const MARK: &str = "# The edge: written by `conbool-milter setup edge`";

@@ -58,10 +58,10 @@ pub fn services(request: &Request<'_>, names: &Names, routing: &Routing) -> Resu
     let direct = format!("conbool-direct:{}", routing.direct_next_hop);
     let relay = format!("conbool-relay:{}", routing.relay_next_hop);
     let listeners = request.listeners;
-    Ok(vec![
+    let mut services = vec![
         relay_client(request, names, routing, syslog)?,
         direct_client(request, syslog),
-        split_client(listeners.address, syslog),
+        split_client(listeners.address, names, syslog),
         split_listener(
             "Exempt messages: hosted recipients as ever, others direct.",
             (listeners.address, listeners.direct_port),
@@ -78,7 +78,9 @@ pub fn services(request: &Request<'_>, names: &Names, routing: &Routing) -> Resu
         Service::new("Takes what the split listeners receive.", "conbool-cleanup unix n - n - 0 cleanup")
             .option("message_size_limit", "0")
             .without(&["remote_header_rewrite_domain"]),
-    ])
+    ];
+    services.extend(names.behind_filter.then(|| filtered_cleanup(names)));
+    Ok(services)
 }
 
 /// The way to the relay: a verified certificate or none at all, and no other way that main.cf may offer.
@@ -135,9 +137,12 @@ fn direct_client(request: &Request<'_>, syslog: &str) -> Service {
 }
 
 /// To the split listeners, changing nothing on the way.
-fn split_client(address: IpAddr, syslog: &str) -> Service {
+fn split_client(address: IpAddr, names: &Names, syslog: &str) -> Service {
     let bind = if address.is_ipv4() { "smtp_bind_address" } else { "smtp_bind_address6" };
+    let header_checks =
+        if names.behind_filter { format!("regexp:{}/{}", names.directory, table::CARRIED) } else { String::new() };
     Service::new("To the split listeners.", "conbool-split unix - - n - - smtp")
+        .option("smtp_header_checks", &header_checks)
         .option(bind, &address.to_string())
         .option("syslog_name", &format!("{syslog}/conbool-split"))
         .option("smtp_send_xforward_command", "yes")
@@ -147,8 +152,15 @@ fn split_client(address: IpAddr, syslog: &str) -> Service {
         .option("disable_mime_output_conversion", "yes")
         .option("smtp_line_length_limit", "0")
         .without(&["smtp_tls_policy_maps", "smtp_tls_per_site", "smtp_fallback_relay"])
-        .without(&["smtp_generic_maps", "smtp_header_checks", "smtp_mime_header_checks", "smtp_nested_header_checks"])
+        .without(&["smtp_generic_maps", "smtp_mime_header_checks", "smtp_nested_header_checks"])
         .without(&["smtp_body_checks", "smtp_discard_ehlo_keywords", "smtp_discard_ehlo_keyword_address_maps"])
+}
+
+/// Takes what comes back from the content filter, and acts on the route that the milter gave it.
+fn filtered_cleanup(names: &Names) -> Service {
+    Service::new("Takes what comes back from the content filter.", "conbool-filtered unix n - n - 0 cleanup")
+        .option("header_checks", &format!("regexp:{}/{}", names.directory, table::FILTERED))
+        .without(&["mime_header_checks", "nested_header_checks", "body_checks"])
 }
 
 /// A listener where hosted recipients pass and all others get a FILTER.

@@ -25,6 +25,7 @@ pub fn notes(request: &Request<'_>, names: &Names) -> Vec<String> {
     }
     if names.routing.is_some() {
         other_routes(existing, &mut notes);
+        content_filter(existing, names, &mut notes);
     }
     milters(existing, names, &mut notes);
     restrictions(existing, names, &mut notes);
@@ -106,12 +107,6 @@ fn other_routes(existing: &Existing, notes: &mut Vec<String>) {
              the relay. Domains that are only in there, not in relay_domains, are other sites to the split listeners."
         ));
     }
-    if let Some(filter) = existing.written("content_filter") {
-        notes.push(format!(
-            "content_filter = {filter} is in use, and the milter's routing overrides it: exempt mail would not be \
-             filtered. Attach the milter to the listener behind the filter (-o smtpd_milters there) instead of in main.cf."
-        ));
-    }
     for name in ["sender_canonical_maps", "canonical_maps", "masquerade_domains"] {
         if let Some(value) = existing.written(name) {
             notes.push(format!(
@@ -119,6 +114,23 @@ fn other_routes(existing: &Existing, notes: &mut Vec<String>) {
                  Both must be in scope, or neither."
             ));
         }
+    }
+}
+
+fn content_filter(existing: &Existing, names: &Names, notes: &mut Vec<String>) {
+    if names.behind_filter {
+        notes.push(
+            "The listener that takes mail back from the content filter has to act on the milter's routes: in master.cf, give \
+             it -o cleanup_service_name=conbool-filtered and -o receive_override_options=no_unknown_recipient_checks,\
+             no_address_mappings,no_milters (without no_header_body_checks). Until then, exempt mail goes to the relay."
+                .to_owned(),
+        );
+    } else if let Some(filter) = existing.written("content_filter") {
+        notes.push(format!(
+            "content_filter = {filter} is in use, and the milter's routing overrides it: exempt mail would not be \
+             filtered. Run `conbool-milter setup postfix --behind-content-filter`. Do not attach the milter to the listener \
+             behind the filter: there every client is the filter, and nobody would be the relay."
+        ));
     }
 }
 

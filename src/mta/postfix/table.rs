@@ -2,6 +2,7 @@
 
 use super::Routing;
 use crate::config::Config;
+use crate::verdict::{CARRIED_ROUTE_FIELD, Mode, ROUTE_FIELD};
 
 // File names of the tables, all with the same prefix.
 pub const SENDERS: &str = "conbool_senders";
@@ -9,8 +10,10 @@ pub const ROUTES: &str = "conbool_routes";
 pub const HOSTED: &str = "conbool_hosted";
 pub const CLIENTS: &str = "conbool_clients";
 pub const STATUS: &str = "conbool_status";
+pub const FILTERED: &str = "conbool_filtered";
+pub const CARRIED: &str = "conbool_carried";
 /// All of them.
-pub const ALL: [&str; 5] = [SENDERS, ROUTES, HOSTED, CLIENTS, STATUS];
+pub const ALL: [&str; 7] = [SENDERS, ROUTES, HOSTED, CLIENTS, STATUS, FILTERED, CARRIED];
 
 /// Who is looked up in this table goes to the relay, `next_hop`: all senders of the hosted domains.
 ///
@@ -23,13 +26,40 @@ pub fn senders(config: &Config, next_hop: &str) -> String {
     table
 }
 
-/// What the milter's routing header does (header_checks(5), FILTER).
-pub fn routes(routing: &Routing) -> String {
+/// What the milter's routing header does (header_checks(5)): FILTER, or, with a content filter in between, REPLACE by a
+/// field that lasts until the message is back from it.
+pub fn routes(routing: &Routing, behind_filter: bool) -> String {
     let mut table = head("The header that the milter adds for a moment to say where a message goes.");
-    for (value, listener) in [("direct", &routing.direct_listener), ("relay", &routing.relay_listener)] {
-        table.push_str(&format!("/^X-Conbool-Route: *{value}$/ FILTER conbool-split:{listener}\n"));
+    for (value, listener) in listeners(routing) {
+        let action = if behind_filter {
+            format!("REPLACE {CARRIED_ROUTE_FIELD}: {value}")
+        } else {
+            format!("FILTER conbool-split:{listener}")
+        };
+        table.push_str(&format!("/^{ROUTE_FIELD}: *{value}$/ {action}\n"));
     }
     table
+}
+
+/// What the milter's route does once a message is back from the content filter (header_checks(5), FILTER).
+pub fn filtered(routing: &Routing, config: &Config) -> String {
+    let mut table = head("Where the milter said that a message goes, once it is back from the content filter.");
+    // The milter takes forged fields out of messages unless it changes nothing at all.
+    let routes = if config.modes.whole == Mode::Monitor { None } else { Some(listeners(routing)) };
+    for (value, listener) in routes.into_iter().flatten() {
+        table.push_str(&format!("/^{CARRIED_ROUTE_FIELD}: *{value}$/ FILTER conbool-split:{listener}\n"));
+    }
+    table
+}
+
+/// Takes the field out again on the way to the split listeners (header_checks(5), IGNORE).
+pub fn carried() -> String {
+    head("The field is of no more use.") + &format!("/^{CARRIED_ROUTE_FIELD}:/ IGNORE\n")
+}
+
+/// What the milter can say, and the listener for each.
+fn listeners(routing: &Routing) -> [(&'static str, &str); 2] {
+    [("direct", &routing.direct_listener), ("relay", &routing.relay_listener)]
 }
 
 /// Senders whose mail the relay may hand back for other sites (access(5)).

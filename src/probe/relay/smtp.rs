@@ -5,7 +5,6 @@ use smtp_proto::{Error, Response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::PATIENCE;
 use crate::probe::shown;
 
 /// A session.
@@ -37,12 +36,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Sends a command and waits for the reply.
     pub async fn command(&mut self, command: &str) -> Result<Response<String>, NoReply> {
-        let (line, until) = (format!("{command}\r\n"), self.until());
+        let line = format!("{command}\r\n");
         let sent = async {
             self.stream.write_all(line.as_bytes()).await?;
             self.stream.flush().await
         };
-        match tokio::time::timeout_at(until, sent).await {
+        match tokio::time::timeout_at(self.deadline, sent).await {
             Ok(Ok(())) => self.reply().await,
             Ok(Err(error)) => Err(NoReply::Broken(error.to_string())),
             Err(_) => Err(NoReply::Late),
@@ -51,17 +50,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Waits for a reply, of one line or several.
     pub async fn reply(&mut self) -> Result<Response<String>, NoReply> {
-        tokio::time::timeout_at(self.until(), self.read()).await.unwrap_or(Err(NoReply::Late))
+        tokio::time::timeout_at(self.deadline, self.read()).await.unwrap_or(Err(NoReply::Late))
     }
 
     /// The stream, unless the server has already sent what nobody has asked for: before TLS, that could be anybody's
     /// (RFC 3207, section 4.2).
     pub fn into_silent_stream(self) -> Option<S> {
         self.received.is_empty().then_some(self.stream)
-    }
-
-    fn until(&self) -> Instant {
-        self.deadline.min(Instant::now() + PATIENCE)
     }
 
     async fn read(&mut self) -> Result<Response<String>, NoReply> {

@@ -12,7 +12,7 @@ use tokio_rustls::rustls::{AlertDescription, Error, ProtocolVersion};
 
 use super::smtp::{NoReply, Session, words};
 use super::tls::Witness;
-use super::{PATIENCE, Relay, certificate, finding};
+use super::{CONNECT_PATIENCE, Relay, certificate, finding};
 use crate::finding::{Finding, Status};
 use crate::probe::shown;
 
@@ -82,7 +82,7 @@ impl Visit<'_> {
     async fn connect(&mut self, address: SocketAddr) -> Result<TcpStream, Outcome> {
         let check = "connect";
         let port = address.port();
-        let until = self.relay.deadline.min(Instant::now() + PATIENCE);
+        let until = self.relay.deadline.min(Instant::now() + CONNECT_PATIENCE);
         match tokio::time::timeout_at(until, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 self.add(check, Status::Pass, "connected", "");
@@ -110,7 +110,7 @@ impl Visit<'_> {
                 Err(Outcome::Refused)
             }
             Err(_) => {
-                let seen = format!("no answer to the connection in {} seconds", PATIENCE.as_secs());
+                let seen = "no answer to the connection in time";
                 let mend = format!("a firewall must let this host connect to {} port {port}", address.ip());
                 self.add(check, Status::Unknown, seen, &mend);
                 Err(Outcome::Silent)
@@ -127,9 +127,8 @@ impl Visit<'_> {
                 return Err(Outcome::Silent);
             }
         };
-        let until = self.relay.deadline.min(Instant::now() + PATIENCE);
         let connecting = TlsConnector::from(config).connect(self.relay.tls.name.clone(), stream);
-        let stream = match tokio::time::timeout_at(until, connecting).await {
+        let stream = match tokio::time::timeout_at(self.relay.deadline, connecting).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 self.judge_certificate(&witness);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Plan, is_ours, is_running, print};
+use super::{Plan, about, is_ours, is_running, print};
 use crate::config::{Authentication, Config};
 use crate::mta::change::{self, Change, ChangeError};
 use crate::mta::postfix::edge::{self, Host, Instance, PASSWORDS};
@@ -37,6 +37,11 @@ pub fn apply(plan: &Plan) -> Result<(), String> {
 fn put_in_force(plan: &Plan) -> Result<(), String> {
     let instance = &plan.instance;
     let was_running = is_running(instance)?;
+    for (name, _) in &plan.files.files {
+        let file = instance.layout.config.join(name);
+        let directory = file.parent().unwrap_or(&file);
+        std::fs::create_dir_all(directory).map_err(about(directory))?;
+    }
     // Anew: a new instance has files by now.
     let change = plan.change()?;
     if change.is_empty() {

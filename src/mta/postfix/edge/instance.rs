@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{EdgeError, Host, Layout, PASSWORDS, file_names};
+use super::{EdgeError, Host, Layout, PASSWORDS, SASL_DIRECTORY, file_names};
 use crate::config::{Edge, ONLY_INSTANCE};
 use crate::mta::postfix::command;
 use crate::mta::postfix::revision::RevisionError;
@@ -14,6 +14,9 @@ pub const GROUP: &str = "conbool";
 
 /// What `postmulti -e init` sets in the main.cf of the primary instance, and what the list of instances is called there.
 const MANAGEMENT: [&str; 3] = ["multi_instance_wrapper", "multi_instance_enable", "multi_instance_directories"];
+
+/// Directories of a queue that hold sockets and locks.
+const RUNTIME: [&str; 3] = ["pid", "private", "public"];
 
 /// The edge's instance, there or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,11 +124,20 @@ impl Instance {
         for name in file_names().chain([PASSWORDS]) {
             remove(&self.layout.config.join(name))?;
         }
-        // What Postfix keeps there can be made again, and its own command leaves a directory that is not empty.
-        let data = &self.layout.data;
-        for entry in fs::read_dir(data).map_err(|error| RevisionError::File(data.clone(), error))? {
-            let entry = entry.map_err(|error| RevisionError::File(data.clone(), error))?;
-            remove(&entry.path())?;
+        // Postfix's own command leaves directories that are not empty. Its data can be made again; of the queue, only what
+        // is no mail goes.
+        remove_empty(&self.layout.config.join(SASL_DIRECTORY));
+        for directory in [self.layout.data.clone()].into_iter().chain(RUNTIME.map(|name| self.layout.queue.join(name)))
+        {
+            let failed = |error| RevisionError::File(directory.clone(), error);
+            for entry in fs::read_dir(&directory).map_err(failed)? {
+                remove(&entry.map_err(failed)?.path())?;
+            }
+        }
+        for queue in fs::read_dir(&self.layout.queue).into_iter().flatten().flatten() {
+            for hashed in fs::read_dir(queue.path()).into_iter().flatten().flatten() {
+                remove_empty(&hashed.path());
+            }
         }
         command::run_alone("postmulti", &["-e", "destroy", "-i", &self.name])?;
         let left = command::run("postconf", &host.primary, &["-hx", "multi_instance_directories"])?;
@@ -134,6 +146,15 @@ impl Instance {
         }
         Ok(())
     }
+}
+
+/// Removes a directory with the empty directories in it, unless there is a file in one of them.
+fn remove_empty(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        remove_empty(&entry.path());
+    }
+    // What is not empty is for the administrator to see.
+    let _ = fs::remove_dir(directory);
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -11,7 +11,9 @@ const INNER: &str = "conbool_inner";
 const RECIPIENTS: &str = "conbool_recipients";
 const CERTIFICATES: &str = "conbool_certificates";
 const SASL: &str = "conbool_smtpd";
-const SASL_FILE: &str = "conbool_smtpd.conf";
+/// Debian's Postfix looks in this directory whatever cyrus_sasl_config_path says.
+pub const SASL_DIRECTORY: &str = "sasl";
+const SASL_FILE: &str = "sasl/conbool_smtpd.conf";
 
 /// The files besides main.cf and master.cf that an edge may have, whatever it is set to.
 pub fn file_names() -> impl Iterator<Item = &'static str> {
@@ -19,7 +21,7 @@ pub fn file_names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Where the passwords of the inner server are, in the configuration directory (saslpasswd2(8)).
-pub const PASSWORDS: &str = "sasldb2";
+pub const PASSWORDS: &str = "sasl/conbool_sasldb2";
 
 /// What the settings are made of.
 pub struct Basic<'a> {
@@ -150,7 +152,7 @@ impl Basic<'_> {
                 one("smtpd_sasl_auth_enable", "yes"),
                 one("smtpd_sasl_type", "cyrus"),
                 one("smtpd_sasl_path", SASL),
-                one("cyrus_sasl_config_path", directory),
+                one("cyrus_sasl_config_path", format!("{directory}/{SASL_DIRECTORY}")),
                 one("smtpd_sasl_local_domain", "$myhostname"),
                 one("smtpd_sasl_security_options", "noanonymous"),
                 one("smtpd_tls_auth_only", "yes"),

@@ -145,23 +145,24 @@ fn term(text: &str) -> Result<Term, Malformed> {
     }
     let parsed = Spf::parse(format!("v=spf1 {text}").as_bytes());
     let parsed = parsed.map_err(|_| wrong("is not written as it must be (RFC 7208, 5)", None))?;
+    let named = |name: &Macro| domain(name).map_err(|()| wrong("names no domain", None));
+    let needed = |name: &Macro| named(name)?.ok_or_else(|| wrong("names no domain", None));
     let Some(directive) = parsed.directives.first() else {
         let kind = match parsed.redirect {
-            Some(redirect) => Kind::Redirect(domain(&redirect).ok_or_else(|| wrong("names no domain", None))?),
+            Some(redirect) => Kind::Redirect(needed(&redirect)?),
             None => Kind::Other,
         };
         return Ok(Term { text: text.to_owned(), passes: false, kind });
     };
-    let needed = |name: &Macro| domain(name).ok_or_else(|| wrong("names no domain", None));
     let kind = match &directive.mechanism {
         Mechanism::All => Kind::All,
         Mechanism::Include { macro_string } => Kind::Include(needed(macro_string)?),
         Mechanism::Exists { macro_string } => Kind::Exists(needed(macro_string)?),
         Mechanism::A { macro_string, ip4_mask, ip6_mask } => {
-            Kind::A(domain(macro_string), length(ip4_mask.count_ones()), length(ip6_mask.count_ones()))
+            Kind::A(named(macro_string)?, length(ip4_mask.count_ones()), length(ip6_mask.count_ones()))
         }
         Mechanism::Mx { macro_string, ip4_mask, ip6_mask } => {
-            Kind::Mx(domain(macro_string), length(ip4_mask.count_ones()), length(ip6_mask.count_ones()))
+            Kind::Mx(named(macro_string)?, length(ip4_mask.count_ones()), length(ip6_mask.count_ones()))
         }
         Mechanism::Ptr { .. } => Kind::Ptr,
         Mechanism::Ip4 { .. } | Mechanism::Ip6 { .. } => {
@@ -175,16 +176,25 @@ fn length(ones: u32) -> u8 {
     u8::try_from(ones).unwrap_or(u8::MAX)
 }
 
-fn domain(name: &Macro) -> Option<Domain> {
-    match name {
-        Macro::None => None,
-        Macro::Literal(bytes) => {
-            let name = String::from_utf8_lossy(bytes).to_ascii_lowercase();
-            let name = name.trim_end_matches('.');
-            (!name.is_empty()).then(|| Domain::Name(name.to_owned()))
-        }
-        Macro::Variable { .. } | Macro::List(_) => Some(Domain::Macro),
-    }
+/// The domain of a term; `None` where it names none.
+///
+/// # Errors
+/// If what it names cannot be one (RFC 7208, section 7.1, `domain-end`).
+fn domain(name: &Macro) -> Result<Option<Domain>, ()> {
+    let bytes = match name {
+        Macro::None => return Ok(None),
+        Macro::Variable { .. } | Macro::List(_) => return Ok(Some(Domain::Macro)),
+        Macro::Literal(bytes) => bytes,
+    };
+    let name = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    let name = name.trim_end_matches('.');
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    // No top-level domain is a number.
+    let top = name.rsplit('.').next().unwrap_or_default();
+    let is_name = name.split('.').all(is_label) && top.bytes().any(|byte| byte.is_ascii_alphabetic());
+    if is_name { Ok(Some(Domain::Name(name.to_owned()))) } else { Err(()) }
 }
 
 #[cfg(test)]
@@ -223,6 +233,8 @@ mod tests {
             ("v=spf1 ip4:2001:db8::1", "ip4:2001:db8::1"),
             ("v=spf1 ip4=192.0.2.1", "ip4=192.0.2.1"),
             ("v=spf1 include: -all", "include:"),
+            ("v=spf1 include:x.testip4:192.0.2.1 -all", "include:x.testip4:192.0.2.1"),
+            ("v=spf1 a:192.0.2.1 -all", "a:192.0.2.1"),
             ("v=spf1 inlcude:x.test -all", "inlcude:x.test"),
             ("v=spf1 -all:x", "-all:x"),
             ("v=spf1 a/33", "a/33"),
