@@ -165,10 +165,10 @@ impl Installation {
             run(Command::new("rm").arg("-rf").arg(&place))?;
             run(Command::new("cp").arg("-a").arg(&good).arg(&place))?;
         }
-        self.shell("postsuper -c $LAB/etc -d ALL")?;
         if !self.runs("queue/pid/master.pid") {
             self.shell("postfix start")?;
         }
+        self.shell("postsuper -c $LAB/etc -d ALL")?;
         self.site.postfix.reload()?;
         self.shell("chown daemon:postfix queue/conbool && chmod 2750 queue/conbool")?;
         if self.site.daemon.ended() {
