@@ -197,7 +197,7 @@ fn the_inner_server_logs_in() -> Result<(), Error> {
     let mut stranger = lab::mail::connect(&edge.site, Sender::WorldWithTls)?;
     let offered = stranger.command("EHLO somewhere.example.com")?;
     ensure(!offered.text.contains("AUTH"), || offered.text.clone())?;
-    let passwords = edge.site.postfix.config().join("sasl/conbool_sasldb2");
+    let passwords = edge.site.postfix.config().join("sasl/edge_sasldb2");
     let script = "printf secret | saslpasswd2 -p -c -u mail.customer.test -f \"$0\" inner && chown root:postfix \"$0\" && \
                   chmod 640 \"$0\"";
     run(Command::new("sh").args(["-c", script]).arg(&passwords))?;

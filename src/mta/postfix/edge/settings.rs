@@ -6,14 +6,14 @@ use super::super::{Error, Request, path, table};
 use super::{EdgeError, GROUP, Host, Layout, MARK};
 use crate::config::{Authentication, Config, Edge, InnerTls, VerifyRecipients};
 
-// File names of the edge's own tables and of its SASL settings.
-const INNER: &str = "conbool_inner";
-const RECIPIENTS: &str = "conbool_recipients";
-const CERTIFICATES: &str = "conbool_certificates";
-const SASL: &str = "conbool_smtpd";
+// Classes, file names of tables and of SASL settings. The prefix conbool is for what every Postfix gets from us.
+const INNER: &str = "edge_inner";
+const RECIPIENTS: &str = "edge_recipients";
+const CERTIFICATES: &str = "edge_certificates";
+const SASL: &str = "edge_smtpd";
 /// Debian's Postfix looks in this directory whatever cyrus_sasl_config_path says.
 pub const SASL_DIRECTORY: &str = "sasl";
-const SASL_FILE: &str = "sasl/conbool_smtpd.conf";
+const SASL_FILE: &str = "sasl/edge_smtpd.conf";
 
 /// The files besides main.cf and master.cf that an edge may have, whatever it is set to.
 pub fn file_names() -> impl Iterator<Item = &'static str> {
@@ -21,7 +21,7 @@ pub fn file_names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Where the passwords of the inner server are, in the configuration directory (saslpasswd2(8)).
-pub const PASSWORDS: &str = "sasl/conbool_sasldb2";
+pub const PASSWORDS: &str = "sasl/edge_sasldb2";
 
 /// What the settings are made of.
 pub struct Basic<'a> {
@@ -110,7 +110,7 @@ impl Basic<'_> {
             ("relay_domains".to_owned(), domains),
             // A subdomain is another domain.
             none("parent_domain_matches_subdomains"),
-            one("relay_transport", format!("conbool-inner:{}", self.edge.inner)),
+            one("relay_transport", format!("edge-inner:{}", self.edge.inner)),
             one("relayhost", self.config.direct.next_hop.clone().unwrap_or_default()),
             one("smtp_tls_security_level", "may"),
             one("smtp_tls_fingerprint_digest", "sha256"),
@@ -250,9 +250,9 @@ impl Basic<'_> {
         let syslog = request.existing.in_force("syslog_name").filter(|name| !name.is_empty()).unwrap_or("postfix");
         let mut inner = Service::new(
             "To the inner server. Mail waits while the name service does not know it.",
-            "conbool-inner unix - - n - - smtp",
+            "edge-inner unix - - n - - smtp",
         )
-        .option("syslog_name", &format!("{syslog}/conbool-inner"))
+        .option("syslog_name", &format!("{syslog}/edge-inner"))
         .option("smtp_delivery_status_filter", &format!("regexp:{directory}/{}", table::STATUS))
         .option(
             "smtp_tls_security_level",
