@@ -12,8 +12,7 @@ const HEAD: &str =
 /// # Errors
 /// A sentence if the text is not TOML, or has something else where a section is to be.
 pub fn edited<K: AsRef<str>>(text: &str, settings: &[(K, Option<Value>)]) -> Result<String, String> {
-    let mut document: DocumentMut =
-        if text.is_empty() { HEAD } else { text }.parse().map_err(|error| format!("{error}").trim_end().to_owned())?;
+    let mut document: DocumentMut = text.parse().map_err(|error| format!("{error}").trim_end().to_owned())?;
     for (key, value) in settings {
         let key = key.as_ref();
         let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
@@ -36,9 +35,8 @@ pub fn edited<K: AsRef<str>>(text: &str, settings: &[(K, Option<Value>)]) -> Res
             },
         }
     }
-    // A new file begins with a comment, which TOML takes for what stands before the first key, or behind the last.
     let written = document.to_string();
-    Ok(if text.is_empty() && !written.starts_with('#') { format!("{HEAD}{written}") } else { written })
+    Ok(if text.is_empty() { format!("{HEAD}{}", written.trim_start()) } else { written })
 }
 
 /// The section of this name, with dots between it and those that it is in; made if it is not there and `make` says so.

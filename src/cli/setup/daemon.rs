@@ -1,8 +1,5 @@
 //! The daemon, before the mail server is told of it: it has to run with the new configuration, and answer.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +10,7 @@ use nix::unistd::Pid;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::doctor::handshake;
 use crate::config::{Config, Socket};
 
 const UNIT: &str = "conbool-milter.service";
@@ -71,7 +69,7 @@ impl Daemon<'_> {
     }
 
     fn answers(&self) -> bool {
-        self.config.milter.sockets.iter().all(|socket| negotiate(socket).is_some())
+        self.config.milter.sockets.iter().all(|socket| handshake::shake(&socket.to_string()).is_ok())
     }
 
     fn start(&self) -> Result<Started, String> {
@@ -208,32 +206,4 @@ fn listening(path: &Path) -> Option<Pid> {
     let id = peer.pid()?;
     let name = std::fs::read_to_string(format!("/proc/{id}/comm")).ok()?;
     (name.trim() == "conbool-milter").then(|| Pid::from_raw(id))
-}
-
-/// Asks for a milter session as a mail server does (SMFIC_OPTNEG of the milter protocol, version 6); `None` without an
-/// answer.
-fn negotiate(socket: &Socket) -> Option<()> {
-    const TIMEOUT: Option<Duration> = Some(Duration::from_secs(5));
-    match socket {
-        Socket::Unix(path) => {
-            let stream = UnixStream::connect(path).ok()?;
-            stream.set_read_timeout(TIMEOUT).ok()?;
-            exchange(stream)
-        }
-        Socket::Inet(address, port) => {
-            let stream = TcpStream::connect((*address, *port)).ok()?;
-            stream.set_read_timeout(TIMEOUT).ok()?;
-            exchange(stream)
-        }
-    }
-}
-
-fn exchange(mut stream: impl Read + Write) -> Option<()> {
-    // Length, command, version, all actions, all of the protocol's steps.
-    let mut request = vec![0, 0, 0, 13, b'O', 0, 0, 0, 6];
-    request.extend([0, 0, 1, 0xff, 0, 0x1f, 0xff, 0xff]);
-    stream.write_all(&request).ok()?;
-    let mut answer = [0; 5];
-    stream.read_exact(&mut answer).ok()?;
-    (answer[4] == b'O').then_some(())
 }

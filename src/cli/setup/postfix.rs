@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use crate::mta::postfix::{self, Existing, Fragments, Listeners, Request, readable};
+use crate::mta::postfix::{self, Existing, Fragments, Request, readable};
 use crate::provider::Provider;
 
 /// Print the main.cf and master.cf settings and the look-up tables for Postfix, merged with what it has now
@@ -20,15 +19,8 @@ pub struct Arguments {
     /// Have exempt mail routed behind a content filter (amavis, say) instead of past it
     #[arg(long)]
     behind_content_filter: bool,
-    /// Loopback address of the split listeners
-    #[arg(long, value_name = "ADDRESS", default_value_t = Listeners::default().address, hide_short_help = true)]
-    split_address: IpAddr,
-    /// Port of the split listener for exempt messages
-    #[arg(long, value_name = "PORT", default_value_t = Listeners::default().direct_port, hide_short_help = true)]
-    split_direct_port: u16,
-    /// Port of the split listener for messages that go to the relay
-    #[arg(long, value_name = "PORT", default_value_t = Listeners::default().relay_port, hide_short_help = true)]
-    split_relay_port: u16,
+    #[command(flatten)]
+    listeners: super::ListenerFlags,
 }
 
 /// Prints the configuration, or writes it and prints what to do with it; notes for the administrator go to standard
@@ -48,12 +40,8 @@ pub fn run(config: &Path, args: &Arguments) -> Result<(), String> {
         config: &config,
         provider: &provider,
         config_directory: &directory,
+        listeners: args.listeners.over(&existing),
         existing,
-        listeners: Listeners {
-            address: args.split_address,
-            direct_port: args.split_direct_port,
-            relay_port: args.split_relay_port,
-        },
     })
     .map_err(|error| error.to_string())?;
     for note in &fragments.notes {

@@ -135,7 +135,7 @@ impl Installed {
             .collect();
         if self.generation == Generation::Two4 {
             notes.push(
-                "This is Dovecot 2.4 or later. Its settings are written from its documentation and were not tried on one: \
+                "This is Dovecot 2.4 or later. Its settings were not tried on one: \
                  only doveconf checks them. Scripts of type before that the site has run in the order of their names."
                     .to_owned(),
             );

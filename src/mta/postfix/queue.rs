@@ -29,17 +29,38 @@ pub enum Need {
     Relay,
 }
 
-/// A line of `postqueue -j` (postqueue(1)).
-#[derive(Deserialize)]
-struct Queued {
-    queue_id: String,
-    sender: String,
-    recipients: Vec<Recipient>,
+/// A message of `postqueue -j` (postqueue(1), JSON object format).
+#[derive(Debug, Deserialize)]
+pub struct Queued {
+    /// The queue that it is in: `active`, `deferred`, `hold`, ….
+    pub queue_name: String,
+    /// Its queue id.
+    pub queue_id: String,
+    /// When it came, in seconds since the epoch.
+    pub arrival_time: u64,
+    /// Its envelope sender.
+    pub sender: String,
+    /// Those whose copies are still here.
+    pub recipients: Vec<QueuedRecipient>,
 }
 
-#[derive(Deserialize)]
-struct Recipient {
-    address: String,
+/// A recipient of one.
+#[derive(Debug, Deserialize)]
+pub struct QueuedRecipient {
+    /// Its address.
+    pub address: String,
+    /// Why the copy is still here; empty if it has not been tried.
+    #[serde(default)]
+    pub delay_reason: String,
+}
+
+/// All messages in the instance's queue.
+///
+/// # Errors
+/// [`CommandError`] if the queue cannot be looked at.
+pub fn messages(config_directory: &Path) -> Result<Vec<Queued>, CommandError> {
+    let listing = command::run("postqueue", config_directory, &["-j"])?;
+    Ok(listing.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 /// The messages in the instance's queue that need our rules. `hosted` are the hosted domains.
@@ -47,11 +68,11 @@ struct Recipient {
 /// # Errors
 /// [`CommandError`] if the queue cannot be looked at.
 pub fn waiting(config_directory: &Path, hosted: &[String]) -> Result<Vec<Waiting>, CommandError> {
-    let text = command::run("postqueue", config_directory, &["-j"])?;
+    let messages = messages(config_directory)?;
     let tables = command::run("postconf", config_directory, &["-hx", "sender_dependent_default_transport_maps"])?;
     let mut routes = HashMap::new();
     let mut waiting = Vec::new();
-    for queued in text.lines().filter_map(|line| serde_json::from_str::<Queued>(line).ok()) {
+    for queued in messages {
         let outside = queued.recipients.iter().any(|recipient| !is_hosted(&recipient.address, hosted));
         let to_relay = outside
             && *routes

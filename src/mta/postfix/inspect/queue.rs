@@ -2,26 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
-
-use super::{Inspection, command};
+use super::super::queue::{self, Queued};
+use super::Inspection;
 use crate::finding::Status;
-
-/// A message of `postqueue -j` (postqueue(1), JSON object format).
-#[derive(Debug, Deserialize)]
-struct Queued {
-    queue_name: String,
-    queue_id: String,
-    arrival_time: u64,
-    #[serde(default)]
-    recipients: Vec<Recipient>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Recipient {
-    #[serde(default)]
-    delay_reason: String,
-}
 
 /// How long mail may wait for the relay before that is more than a passing trouble.
 const PASSING: Duration = Duration::from_secs(15 * 60);
@@ -30,11 +13,10 @@ impl Inspection<'_> {
     /// Looks whether mail for the relay, or for our own services, is stuck.
     pub(super) fn queue(&mut self) {
         const CHECK: &str = "queue";
-        let listing = match command::run("postqueue", self.request.config_directory, &["-j"]) {
-            Ok(listing) => listing,
+        let messages = match queue::messages(self.request.config_directory) {
+            Ok(messages) => messages,
             Err(error) => return self.add(CHECK, "", Status::Unknown, error.to_string()),
         };
-        let messages: Vec<Queued> = listing.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let host =
             self.needed.relay_next_hop().trim_start_matches('[').split(']').next().unwrap_or_default().to_owned();
         let reason = |message: &Queued| {

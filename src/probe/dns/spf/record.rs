@@ -143,8 +143,8 @@ fn term(text: &str) -> Result<Term, Malformed> {
         }
         _ => return Err(wrong("is no mechanism", None)),
     }
-    let parsed = Spf::parse(format!("v=spf1 {text}").as_bytes());
-    let parsed = parsed.map_err(|_| wrong("is not written as it must be (RFC 7208, 5)", None))?;
+    let parsed = Spf::parse(format!("v=spf1 {text}").as_bytes()).ok().filter(|_| has_possible_lengths(mechanism));
+    let parsed = parsed.ok_or_else(|| wrong("is not written as it must be (RFC 7208, 5)", None))?;
     let named = |name: &Macro| domain(name).map_err(|()| wrong("names no domain", None));
     let needed = |name: &Macro| named(name)?.ok_or_else(|| wrong("names no domain", None));
     let Some(directive) = parsed.directives.first() else {
@@ -170,6 +170,18 @@ fn term(text: &str) -> Result<Term, Malformed> {
         }
     };
     Ok(Term { text: text.to_owned(), passes: directive.qualifier == Qualifier::Pass, kind })
+}
+
+/// False if the prefix lengths, `/IPv4` and `//IPv6`, are longer than addresses (RFC 7208, section 5.6), which the parser
+/// takes for the length of an address.
+fn has_possible_lengths(mechanism: &str) -> bool {
+    let lengths = mechanism.find('/').map_or("", |begin| &mechanism[begin..]);
+    let (ip4, ip6) = lengths.split_once("//").unwrap_or((lengths, ""));
+    let is_at_most = |length: &str, most: u8| {
+        let length = length.trim_start_matches('/');
+        length.is_empty() || length.parse::<u8>().is_ok_and(|length| length <= most)
+    };
+    is_at_most(ip4, 32) && is_at_most(ip6, 128)
 }
 
 fn length(ones: u32) -> u8 {
