@@ -175,7 +175,9 @@ fn term(text: &str) -> Result<Term, Malformed> {
 /// False if the prefix lengths, `/IPv4` and `//IPv6`, are longer than addresses (RFC 7208, section 5.6), which the parser
 /// takes for the length of an address.
 fn has_possible_lengths(mechanism: &str) -> bool {
-    let lengths = mechanism.find('/').map_or("", |begin| &mechanism[begin..]);
+    // A macro may have a slash in it (RFC 7208, section 7.1).
+    let end = mechanism.rsplit('}').next().unwrap_or_default();
+    let lengths = end.find('/').and_then(|begin| end.get(begin..)).unwrap_or_default();
     let (ip4, ip6) = lengths.split_once("//").unwrap_or((lengths, ""));
     let is_at_most = |length: &str, most: u8| {
         let length = length.trim_start_matches('/');
