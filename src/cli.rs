@@ -48,7 +48,7 @@ enum Command {
     /// Tell who is in which scope, and accept what was held back
     Scope(scope::Arguments),
     /// Generate the mail server's configuration
-    Setup(setup::Arguments),
+    Setup(Box<setup::Arguments>),
     /// Show the state of the running daemon
     Status(status::Arguments),
 }

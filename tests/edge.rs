@@ -114,7 +114,7 @@ fn the_inner_server_sends() -> Result<(), Error> {
     let edge = Host::new("edge-sends", "", true)?.apply("")?;
     // All the way from a desk.
     let sent =
-        edge.from_desk(&mail("offer", "alice@customer.test", &["carol@remote.test", "bob@customer.test"], ""))?;
+        edge.send_from_desk(&mail("offer", "alice@customer.test", &["carol@remote.test", "bob@customer.test"], ""))?;
     let report = copies(
         &edge,
         "offer",
@@ -125,7 +125,7 @@ fn the_inner_server_sends() -> Result<(), Error> {
     ensure(at_relay, || "no TLS on the way to the relay".into())?;
     // A relay that refuses: the bounce is alice's.
     edge.site.lab.host("relay.conbool.test").order("dora@other.test", "550 5.7.1 not this one", false);
-    edge.from_desk(&mail("refused", "alice@customer.test", &["dora@other.test"], ""))?;
+    edge.send_from_desk(&mail("refused", "alice@customer.test", &["dora@other.test"], ""))?;
     wait_for("the bounce", || {
         let mailbox =
             edge.site.postfix.mailboxes().into_iter().find(|(address, _)| address == "alice@customer.test")?.1;
@@ -178,7 +178,7 @@ fn mail_waits() -> Result<(), Error> {
 
     let relay = edge.site.lab.host("relay.conbool.test");
     relay.stop();
-    let sent = edge.from_desk(&mail("outbound", "alice@customer.test", &["carol@remote.test"], ""))?;
+    let sent = edge.send_from_desk(&mail("outbound", "alice@customer.test", &["carol@remote.test"], ""))?;
     copies(&edge, "outbound", &sent, &[("carol@remote.test", "queued")])?;
     relay.resume()?;
     edge.site.postfix.flush()?;
@@ -201,7 +201,7 @@ fn the_inner_server_logs_in() -> Result<(), Error> {
     let script = "printf secret | saslpasswd2 -p -c -u mail.customer.test -f \"$0\" inner && chown root:postfix \"$0\" && \
                   chmod 640 \"$0\"";
     run(Command::new("sh").args(["-c", script]).arg(&passwords))?;
-    let sent = edge.from_desk(&mail("logged-in", "alice@customer.test", &["carol@remote.test"], ""))?;
+    let sent = edge.send_from_desk(&mail("logged-in", "alice@customer.test", &["carol@remote.test"], ""))?;
     copies(&edge, "logged-in", &sent, &[("carol@remote.test", "relay.conbool.test")]).map(drop)
 }
 
@@ -216,7 +216,7 @@ fn the_inner_server_shows_its_certificate() -> Result<(), Error> {
     }
     let mut client = edge.as_inner(true, Some(&edge.identity))?;
     expect(&rcpt(&mut client, "alice@customer.test", "carol@remote.test")?, "250")?;
-    let sent = edge.from_desk(&mail("shown", "alice@customer.test", &["carol@remote.test"], ""))?;
+    let sent = edge.send_from_desk(&mail("shown", "alice@customer.test", &["carol@remote.test"], ""))?;
     copies(&edge, "shown", &sent, &[("carol@remote.test", "relay.conbool.test")])?;
     let sent = mail("pinned", "carol@remote.test", &["bob@customer.test"], "").send(&edge.site)?;
     copies(&edge, "pinned", &sent, &[("bob@customer.test", "mailbox")]).map(drop)
@@ -277,7 +277,7 @@ fn the_other_instance_is_left_alone() -> Result<(), Error> {
     expect(&SmtpClient::connect(lab::RELAY, primary.address())?.greeting, "220 host.customer.test")?;
     // What is in the queue keeps the edge there.
     edge.site.lab.host("relay.conbool.test").stop();
-    let sent = edge.from_desk(&mail("left", "alice@customer.test", &["carol@remote.test"], ""))?;
+    let sent = edge.send_from_desk(&mail("left", "alice@customer.test", &["carol@remote.test"], ""))?;
     copies(&edge, "left", &sent, &[("carol@remote.test", "queued")])?;
     let refused = edge.setup(&["--rollback"])?;
     ensure(!refused.status.success() && said(&refused).contains("1 messages"), || said(&refused))?;
@@ -303,7 +303,7 @@ fn the_only_instance() -> Result<(), Error> {
     ensure(fs::read_to_string(&edge.config)?.contains("\ninstance = \"-\"\n"), || {
         "the instance is not written".into()
     })?;
-    edge.from_desk(&mail("only", "alice@customer.test", &["carol@remote.test"], ""))?;
+    edge.send_from_desk(&mail("only", "alice@customer.test", &["carol@remote.test"], ""))?;
     let relay = edge.site.lab.host("relay.conbool.test");
     wait_for("the message at the relay", || (relay.received().len() == 1).then_some(()))?;
     let sent = mail("inbound", "carol@remote.test", &["bob@customer.test"], "").send(&edge.site)?;

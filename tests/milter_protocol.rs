@@ -105,8 +105,8 @@ fn a_route_other_than_the_tables_is_marked_by_a_field_that_does_not_stay() {
     let mut client = daemon.connect().ready();
     let frames = client.message("x@lists.test", &[("From", "alice@customer.test"), ("X-Conbool-Route", "direct")]);
     let expected: [Frame; 4] = [
-        ('i', b"\0\0\0\0X-Conbool-Route\0 relay\0".to_vec()),
         ('m', b"\0\0\0\x01X-Conbool-Route\0\0".to_vec()),
+        ('i', b"\0\0\0\0X-Conbool-Route\0 relay\0".to_vec()),
         ('m', b"\0\0\0\x01X-Conbool-Route\0\0".to_vec()),
         ('c', Vec::new()),
     ];

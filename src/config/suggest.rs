@@ -3,6 +3,9 @@
 /// Below this likeness, from 0 to 1, two keys have nothing to do with each other.
 const ALIKE: f64 = 0.65;
 
+/// From this likeness on, two keys differ in how they are written only.
+const SAME: f64 = 0.95;
+
 /// What to say about an unknown key.
 pub struct Suggestion {
     /// The key that was very likely meant.
@@ -18,21 +21,28 @@ pub fn nearest(path: &str, is_table: bool, known: &[String]) -> Suggestion {
 }
 
 fn key(path: &str, known: &[String]) -> Suggestion {
-    let (_, name) = split(path);
-    if let Some(key) = known.iter().find(|key| split(key).1 == name) {
-        let message = match split(key).0 {
-            Some(section) => format!("unknown key here; \"{name}\" belongs in section [{section}]"),
-            None => format!("unknown key here; \"{name}\" belongs at the top of the file, before the first section"),
-        };
-        return Suggestion { instead: Some(key.clone()), message };
-    }
+    let (own_section, name) = split(path);
     let likeness = |key: &String| {
         let (section, known_name) = split(key);
         let whole = strsim::normalized_damerau_levenshtein(&plain(path), &plain(key));
         // Within one section the bare names count as much: the section's name makes all of its keys alike.
-        let same = section == split(path).0;
+        let same = section == own_section;
         if same { (whole + strsim::jaro_winkler(&plain(name), &plain(known_name))) / 2.0 } else { whole }
     };
+    let near = |key: &String| {
+        let likeness = likeness(key);
+        likeness >= SAME || own_section.is_some() && split(key).0 == own_section && likeness >= ALIKE
+    };
+    let namesakes: Vec<&String> = known.iter().filter(|key| split(key).1 == name).collect();
+    if let Some(key) = namesakes.iter().find(|key| split(key).0.is_none()) {
+        let message = format!("unknown key here; \"{name}\" belongs at the top of the file, before the first section");
+        return Suggestion { instead: Some((*key).clone()), message };
+    }
+    if let (Some(key), false) = (namesakes.first(), known.iter().any(near)) {
+        let sections: Vec<&str> = namesakes.iter().filter_map(|key| split(key).0).collect();
+        let message = format!("unknown key here; \"{name}\" belongs in section [{}]", sections.join("] or ["));
+        return Suggestion { instead: Some((*key).clone()), message };
+    }
     match best(known.iter(), likeness) {
         Some((key, likeness)) if likeness >= ALIKE => {
             Suggestion { instead: Some(key.clone()), message: format!("unknown key; did you mean \"{key}\"?") }

@@ -36,7 +36,9 @@ impl Rendering {
     }
 
     async fn edit(self, verdict: &Verdict, actions: &EomActions) -> Result<(), ActionError> {
-        for edit in route_mark(verdict).iter().chain(&verdict.edits) {
+        // The mark last: behind a content filter Postfix makes a field of it that must not be taken for a forged one of
+        // that name, nor be counted among them.
+        for edit in verdict.edits.iter().chain(&route_mark(verdict)) {
             match edit {
                 HeaderEdit::Delete { name, index } => {
                     let index = i32::try_from(*index).unwrap_or(i32::MAX);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use similar::TextDiff;
 
-pub use backup::{Backup, latest_backup};
+pub use backup::{Backup, interrupted, latest_backup};
 pub use error::ChangeError;
 pub use file::{Attributes, Content};
 pub use transaction::{Transaction, recover};

@@ -50,15 +50,6 @@ impl Guide {
             Self::Mailprotector => "Mailprotector",
         }
     }
-
-    /// The relay that the guide names; none where mail only comes in.
-    pub fn relay_host(self) -> Option<&'static str> {
-        match self {
-            Self::Conbool => Some("mail.conbool.com"),
-            Self::SecuMailer => Some("mail-relay.secumail.cloud"),
-            Self::Mailprotector => None,
-        }
-    }
 }
 
 /// Whose mail goes to the relay.

@@ -201,7 +201,7 @@ fn every_environment_item_has_a_value() {
 fn settings_and_named_scopes_are_items_of_their_own() {
     let text = "require [\"editheader\", \"environment\", \"variables\"];
         if allof (environment :is \"vnd.conbool.in-scope.NTA-7516\" \"yes\", environment :is \"vnd.conbool.in-scope.avg\" \"no\",
-                  environment :is \"vnd.conbool.recipients\" \"mixed\", environment :is \"vnd.conbool.setting.region\" \"\",
+                  environment :is \"vnd.conbool.recipients\" \"mixed\", not environment :contains \"vnd.conbool.setting.region\" \"a\",
                   environment :matches \"vnd.conbool.setting.customer_id\" \"*\") {
             set \"id\" \"${1}\"; addheader \"X-Id\" \"${id}\";
         }";

@@ -190,7 +190,8 @@ fn lying_server() -> Result<(), Error> {
     let config = write_config(&lab.dir, &good_config())?;
     lab.dns.stop();
     // Garbage; the answer to another question; a truncated answer with no TCP behind it; a name that points to itself.
-    let lies: [(&str, fn(&[u8]) -> Vec<u8>); 4] = [
+    type Lie = fn(&[u8]) -> Vec<u8>;
+    let lies: [(&str, Lie); 4] = [
         ("garbage", |_| vec![0xff; 512]),
         ("another id", |question| {
             let mut answer = question.to_vec();

@@ -34,6 +34,7 @@ $Domains = @('example.com')
 $NeededCommands = @(
     'Get-AcceptedDomain'
     'Get-DistributionGroup'
+    'Get-Group'
     'Get-InboundConnector'
     'Get-OutboundConnector'
     'Get-TransportRule'
@@ -102,7 +103,9 @@ function Get-MarkedText {
     switch ($Kind) {
         'TransportRule' { "$(Get-Property -Of $Of -Name 'Comments')" }
         'DistributionGroup' {
-            $group = Get-Group -Identity "$(Get-Property -Of $Of -Name 'Guid')"
+            # What Get-DistributionGroup gives has no notes.
+            $group = $Of
+            if ($null -eq $Of.PSObject.Properties['Notes']) { $group = Get-Group -Identity "$($Of.Guid)" }
             "$(Get-Property -Of $group -Name 'Notes')"
         }
         default { "$(Get-Property -Of $Of -Name 'Comment')" }
@@ -127,7 +130,8 @@ function Get-RuleTo {
 
 function Remove-Marked {
     param([string] $Kind)
-    $all = @(Get-All -Kind $Kind)
+    # One call for the notes of all groups, instead of one for each.
+    $all = if ($Kind -eq 'DistributionGroup') { @(Get-Group -ResultSize Unlimited) } else { @(Get-All -Kind $Kind) }
     if ($Kind -eq 'TransportRule') {
         # Backwards: the rule that leads to the relay goes before those that keep mail from going there twice.
         $all = @($all | Sort-Object -Property Priority -Descending)

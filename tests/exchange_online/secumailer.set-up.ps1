@@ -224,7 +224,9 @@ function Get-MarkedText {
     switch ($Kind) {
         'TransportRule' { "$(Get-Property -Of $Of -Name 'Comments')" }
         'DistributionGroup' {
-            $group = Get-Group -Identity "$(Get-Property -Of $Of -Name 'Guid')"
+            # What Get-DistributionGroup gives has no notes.
+            $group = $Of
+            if ($null -eq $Of.PSObject.Properties['Notes']) { $group = Get-Group -Identity "$($Of.Guid)" }
             "$(Get-Property -Of $group -Name 'Notes')"
         }
         default { "$(Get-Property -Of $Of -Name 'Comment')" }

@@ -87,12 +87,18 @@ fn seeded(area: &str, faults: &[Fault]) -> Result<(), Error> {
     let mut wrong = String::new();
     for fault in faults {
         let areas: Vec<&str> = fault.expected.iter().map(|expected| expected.area.as_str()).collect();
-        installation.break_by(&fault.steps).map_err(|error| format!("{}: {error}", fault.name))?;
+        if let Err(error) = installation.break_by(&fault.steps) {
+            writeln!(wrong, "== {}\n{error}", fault.name)?;
+            break;
+        }
         let found = installation.doctor(&areas)?;
         if let Some(difference) = difference(&found, &fault.expected) {
             writeln!(wrong, "== {}\n{difference}", fault.name)?;
         }
-        installation.mend().map_err(|error| format!("after {}: {error}", fault.name))?;
+        if let Err(error) = installation.mend() {
+            writeln!(wrong, "== after {}\n{error}", fault.name)?;
+            break;
+        }
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.into()) }
 }

@@ -73,7 +73,7 @@ pub fn read(file: &Path) -> Result<Vec<Fault>, Error> {
         } else if let Some(step) = line.strip_prefix("! ") {
             fault.steps.push(Step::Lab(step.to_owned()));
         } else {
-            let mut parts = line.split(" | ").map(str::trim);
+            let mut parts = line.split('|').map(str::trim);
             let mut next = || parts.next().map(str::to_owned);
             let head = next().unwrap_or_default();
             let words: Vec<&str> = head.split_whitespace().collect();

@@ -79,14 +79,8 @@ impl Dns {
 
     /// Serves these exchanges, by domain, in place of what it served before.
     pub fn serve(&mut self, exchanges: &[(&str, &str)]) -> Result<(), String> {
-        self.publish(exchanges, &[])
-    }
-
-    /// Serves these exchanges, by domain, and these TXT records, by name, in place of what it served before.
-    pub fn publish(&mut self, exchanges: &[(&str, &str)], texts: &[(&str, &str)]) -> Result<(), String> {
-        let exchanges = exchanges.iter().map(|(domain, exchange)| format!("{domain} MX 10 {exchange}"));
-        let texts = texts.iter().map(|(name, text)| format!("{name} TXT {text}"));
-        self.serve_records(&exchanges.chain(texts).collect::<Vec<_>>())
+        let records = exchanges.iter().map(|(domain, exchange)| format!("{domain} MX 10 {exchange}"));
+        self.serve_records(&records.collect::<Vec<_>>())
     }
 
     /// Serves these records, one a line as `NAME TYPE VALUE`, beside the addresses of the lab's hosts, in place of what it

@@ -204,7 +204,7 @@ impl Edge {
     }
 
     /// Hands a message to the inner server, as a desk does.
-    pub fn from_desk(&self, mail: &Mail) -> Result<Sent, Error> {
+    pub fn send_from_desk(&self, mail: &Mail) -> Result<Sent, Error> {
         let mut client = SmtpClient::connect(DESK, self.inner.address())?;
         client.command("EHLO desk.customer.test")?;
         mail.say(client)

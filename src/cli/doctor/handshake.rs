@@ -13,7 +13,7 @@ use nix::unistd::{User, chroot, initgroups, setgid, setuid};
 use crate::probe::milter::{self, Negotiated};
 
 /// How long the milter may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What it is given.
 #[derive(Debug, clap::Args)]
@@ -74,7 +74,7 @@ pub fn shake(socket: &str) -> Result<Negotiated, String> {
     // To connect to a unix socket whose backlog is full takes forever.
     std::thread::spawn(move || done.send(connect(&socket)));
     outcome
-        .recv_timeout(PATIENCE * 2)
+        .recv_timeout(PATIENCE + PATIENCE / 2)
         .unwrap_or_else(|_| Err("it takes no connection: the daemon hangs, or all its connections are in use".into()))
 }
 

@@ -20,7 +20,7 @@ use crate::probe::policy;
 const START: &str = "systemctl start conbool-milter";
 
 /// How long the daemon may take to answer a question.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Examines every socket of the milter door and the policy door.
 pub fn examine(context: &Context) -> Vec<Finding> {

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::config::{self, Config, ScopeMode};
 use crate::mta::exchange_online::{self, Guide, Request, Scope, Scripts};
 use crate::mta::postfix::readable;
+use crate::provider::Provider;
 
 /// Write PowerShell scripts that set up Exchange Online as the provider's guide says, and one that takes it back
 ///
@@ -30,7 +31,7 @@ pub struct Arguments {
     /// Name of the provider's MX hosts, or *.DOMAIN; can be repeated (mailprotector)
     #[arg(long = "mx-host", value_name = "HOST", value_parser = config::mx_host)]
     mx_hosts: Vec<String>,
-    /// The value of X-Secumail-Id, from SecuMailer
+    /// The value of X-Secumail-Id, from SecuMailer (secumailer)
     #[arg(long, value_name = "ID")]
     customer_id: Option<String>,
     /// With the group and rules for NTA 7516 (secumailer)
@@ -103,7 +104,8 @@ fn request(config: Option<&Config>, args: &Arguments) -> Result<Request, String>
         eprintln!("note: relay.port is {}; Exchange Online sends to port 25 only", relay.port);
     }
     let host = relay.and_then(|relay| relay.host.clone());
-    let host = host.or_else(|| guide.relay_host().map(str::to_owned)).unwrap_or_default();
+    let built_in = Provider::load(guide.key()).map_err(|error| error.message)?;
+    let host = host.or_else(|| built_in.relay.map(|relay| relay.host)).unwrap_or_default();
     let domains = either(&args.domains, config.map(|config| config.domains.as_slice()));
     if domains.is_empty() {
         return Err("which domains? Give each with --domain".into());
@@ -123,7 +125,7 @@ fn request(config: Option<&Config>, args: &Arguments) -> Result<Request, String>
         relay_host: host,
         networks: either(&args.relay_networks, relay.map(|relay| relay.networks.as_slice())),
         mx_hosts: either(&args.mx_hosts, same.and_then(|config| config.lock_down.mx_hosts.as_deref())),
-        customer_id: args.customer_id.clone(),
+        customer_id: args.customer_id.clone().or_else(|| same?.provider_settings.get("customer_id").cloned()),
         nta: args.nta,
         group_owner: owner.map(|owner| exchange_online::address("--group-owner", owner)).transpose()?,
         names: args.names.clone(),

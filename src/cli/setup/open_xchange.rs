@@ -167,7 +167,7 @@ fn revise_postfix(
     let existing = Existing::read(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let listeners = Listeners::default();
     service::ports_are_free(&existing, listeners)?;
-    let request = Request { config, provider: &provider, config_directory: directory, existing, listeners };
+    let request = Request { config, provider, config_directory: directory, existing, listeners };
     let fragments = postfix::generate(&request).map_err(|error| error.to_string())?;
     if let Some(table) = fragments.written_by_daemon.as_deref().filter(|table| !table.exists()) {
         return Err(format!(

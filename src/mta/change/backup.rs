@@ -91,6 +91,9 @@ fn all(backups: &Path) -> Result<Vec<Backup>, ChangeError> {
 }
 
 /// The back-up of a change whose process was killed.
+///
+/// # Errors
+/// As [`latest_backup`].
 pub fn interrupted(backups: &Path) -> Result<Option<Backup>, ChangeError> {
     Ok(all(backups)?.into_iter().find(|backup| backup.directory.join(UNDER_WAY).exists()))
 }

@@ -12,7 +12,8 @@ function Get-RuleTo {
 
 function Remove-Marked {
     param([string] $Kind)
-    $all = @(Get-All -Kind $Kind)
+    # One call for the notes of all groups, instead of one for each.
+    $all = if ($Kind -eq 'DistributionGroup') { @(Get-Group -ResultSize Unlimited) } else { @(Get-All -Kind $Kind) }
     if ($Kind -eq 'TransportRule') {
         # Backwards: the rule that leads to the relay goes before those that keep mail from going there twice.
         $all = @($all | Sort-Object -Property Priority -Descending)

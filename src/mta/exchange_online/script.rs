@@ -26,8 +26,6 @@ pub fn set_up(request: &Request, plan: &Plan) -> String {
             "[ValidateRange(0, 299)] [int] $FirstPriority = 0",
             "Priority of the first rule; 0: before all others. The rules follow one another from there.",
         ));
-    } else {
-        parameters.push(("", "", ""));
     }
     if plan.switched_off {
         parameters.push((
@@ -41,7 +39,6 @@ pub fn set_up(request: &Request, plan: &Plan) -> String {
             "Switch it on without looking at the MX records.",
         ));
     }
-    parameters.retain(|(parameter, ..)| !parameter.is_empty());
     let mut script = head(
         &format!("Sets Exchange Online up for {name}: makes what is missing, and changes what differs."),
         "Can be run again: then it changes nothing that is as it is to be, and tells what it changes.",
@@ -93,7 +90,7 @@ pub fn removal(request: &Request, plan: &Plan) -> String {
         "SupportsShouldProcess, ConfirmImpact = 'High'",
     );
     let kinds = [Kind::TransportRule, Kind::OutboundConnector, Kind::InboundConnector, Kind::DistributionGroup];
-    let mut commands = vec!["Get-AcceptedDomain".to_owned()];
+    let mut commands = vec!["Get-AcceptedDomain".to_owned(), "Get-Group".to_owned()];
     for kind in kinds {
         commands.extend(["Get", "Remove"].map(|verb| format!("{verb}-{}", kind.noun())));
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::command::{self, CommandError};
 use super::{Listeners, list};
+use crate::config::Socket;
 
 /// Parameters whose value in force matters, set in main.cf or not.
 const IN_FORCE: &[&str] = &[
@@ -141,6 +142,29 @@ impl Existing {
     /// The services of an earlier run in master.cf, `name/type`.
     pub(super) fn our_services(&self) -> Vec<String> {
         self.services.iter().map(|service| &service.name).filter(|name| self.is_ours(name)).cloned().collect()
+    }
+
+    /// The same without the milters that were ours under another name.
+    #[must_use]
+    pub fn without_milters(mut self, sockets: &[Socket]) -> Self {
+        let queue = self.queue_directory();
+        let written: Vec<String> = sockets
+            .iter()
+            .filter_map(|socket| super::milter_socket(std::slice::from_ref(socket), &queue).ok())
+            .collect();
+        let is_former = |item: &&str| {
+            let inner = item.trim_start_matches('{').trim_end_matches('}');
+            list::split(inner).first().is_some_and(|first| written.iter().any(|socket| socket == first))
+        };
+        for name in ["smtpd_milters", "non_smtpd_milters"] {
+            for settings in [&mut self.written, &mut self.in_force] {
+                if let Some(value) = settings.get_mut(name) {
+                    *value =
+                        list::split(value).into_iter().filter(|item| !is_former(item)).collect::<Vec<_>>().join(" ");
+                }
+            }
+        }
+        self
     }
 
     fn is_ours(&self, service: &str) -> bool {

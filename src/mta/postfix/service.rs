@@ -12,15 +12,11 @@ use super::{Existing, Listeners};
 /// How long the split listeners may take to listen after a reload.
 const LISTENING_TIME: Duration = Duration::from_secs(20);
 
-/// Settings that would have `postfix check` look at all instances of the host (postmulti(1)), or keep what it says for the
-/// log.
-const FOR_THE_COPY: [&str; 5] = [
-    "multi_instance_enable=no",
-    "multi_instance_wrapper=",
-    "multi_instance_directories=",
-    "maillog_file=/dev/stdout",
-    "maillog_file_prefixes=/dev/stdout",
-];
+/// Else `postfix check` would look at all instances of the host (postmulti(1)).
+const ALONE: [&str; 3] = ["multi_instance_enable=no", "multi_instance_wrapper=", "multi_instance_directories="];
+
+/// Where an instance logs by itself, `postfix check` would say in that log what is wrong.
+const TELL_US: [&str; 2] = ["maillog_file=/dev/stdout", "maillog_file_prefixes=/dev/stdout"];
 
 /// True if the instance runs: its master(8) holds its lock.
 ///
@@ -56,7 +52,9 @@ pub(super) fn check_copy(copy: &Path) -> Result<(), String> {
     for arguments in [&["-n"][..], &["-M"], &["-P"]] {
         command::run("postconf", copy, arguments).map_err(said)?;
     }
-    command::run("postconf", copy, &[&["-e"], &FOR_THE_COPY[..]].concat()).map_err(said)?;
+    let log = command::run("postconf", copy, &["-h", "maillog_file"]).map_err(said)?;
+    let tell_us: &[&str] = if log.trim().is_empty() { &[] } else { &TELL_US };
+    command::run("postconf", copy, &[&["-e"], &ALONE[..], tell_us].concat()).map_err(said)?;
     checked(copy).map_err(|text| match text.is_empty() {
         true => {
             "postfix check fails without a word, as it does where a basic setting such as mail_owner is wrong; try \

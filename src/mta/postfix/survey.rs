@@ -18,6 +18,8 @@ pub struct Survey {
     pub internal_networks: Vec<IpNet>,
     /// `queue_directory`.
     pub queue_directory: PathBuf,
+    /// `relayhost`, if it is set.
+    pub relayhost: Option<String>,
     /// What else it said, that cannot be used: settings whose values lie where they cannot be listed.
     pub unlisted: Vec<String>,
 }
@@ -46,14 +48,15 @@ pub fn survey(config_directory: &Path) -> Result<Survey, CommandError> {
     let ask =
         |name: &str| command::run("postconf", config_directory, &["-hx", name]).map(|text| text.trim().to_owned());
     let mut survey = Survey { queue_directory: ask("queue_directory")?.into(), ..Survey::default() };
-    let own = [ask("myhostname")?, ask("myorigin")?].map(|name| name.to_ascii_lowercase());
+    survey.relayhost = Some(ask("relayhost")?).filter(|host| !host.is_empty());
+    let own = ask("myhostname")?.to_ascii_lowercase();
     for name in DOMAIN_LISTS {
         let value = ask(name)?;
         let mut domains = Vec::new();
         members(config_directory, name, &value, &mut domains, &mut survey.unlisted);
         // The host's name is a domain of its own only where mail is meant for it.
         let hosted = domains.iter().filter_map(|domain| config::hosted_domain(domain).ok());
-        for domain in hosted.filter(|domain| *domain != own[0] && !domain.starts_with("localhost.")) {
+        for domain in hosted.filter(|domain| *domain != own && !domain.starts_with("localhost.")) {
             if !survey.domains.contains(&domain) {
                 survey.domains.push(domain);
             }

@@ -115,9 +115,14 @@ milters() {
 
 # --- Settings of main.cf that zmconfigd does not write (postconf).
 
+# Going back, the last first: of a parameter that nothing refers to any more postconf does not tell.
+ordered_settings() {
+    if [ "$mode" = rollback ]; then settings | sed '1!G;h;$!d'; else settings; fi
+}
+
 setting() {
     name=$1 value=$2
-    now=$(postconf -c "$postfix_conf" -n | sed -n "s/^$name = *//p")
+    now=$(postconf -c "$postfix_conf" -n 2>/dev/null </dev/null | sed -n "s/^$name = *//p")
     case $name in
     sender_dependent_default_transport_maps | milter_header_checks) new=$(list "$now" "$value" first) ;;
     smtpd_restriction_classes) new=$(list "$now" "$value" last) ;;
@@ -268,7 +273,7 @@ relay_restrictions
 while IFS= read -r line; do
     setting "${line%%=*}" "${line#*=}"
 done <<END_OF_SETTINGS
-$(settings)
+$(ordered_settings)
 END_OF_SETTINGS
 milters zimbraMtaSmtpdMilters last
 milters zimbraMtaNonSmtpdMilters first

@@ -1,0 +1,239 @@
+//! The daemon, before the mail server is told of it: it has to run with the new configuration, and answer.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, Socket};
+
+const UNIT: &str = "conbool-milter.service";
+
+/// What was done to the daemon, and how it is undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// The service manager was told to start it, now and at boot.
+    Enabled,
+    /// It ran, and was told to read its configuration again.
+    Reloaded,
+    /// Nothing: somebody else starts it.
+    ByHand,
+}
+
+/// The daemon that is to run.
+#[derive(Debug)]
+pub struct Daemon<'a> {
+    /// Its configuration file.
+    pub file: &'a Path,
+    /// What that says.
+    pub config: &'a Config,
+    /// What it said before, if there was one.
+    pub before: Option<&'a Config>,
+    /// Whether the file has changed.
+    pub changed: bool,
+    /// The table that it has to write before Postfix is told of it.
+    pub table: Option<&'a Path>,
+}
+
+impl Daemon<'_> {
+    /// Has it run with its configuration, and waits until it answers on all of its milter sockets and has written its
+    /// table.
+    ///
+    /// # Errors
+    /// A sentence if it does not in time, or whoever waits has lost patience. What was done is told in any case.
+    pub fn take_up(&self, patience: Duration, interruption: &mut Interruption) -> (Started, Result<(), String>) {
+        let started = match self.start() {
+            Ok(started) => started,
+            Err(problem) => return (Started::ByHand, Err(problem)),
+        };
+        let waiting = ProgressBar::new_spinner().with_message("Waiting for the daemon");
+        waiting.enable_steady_tick(Duration::from_millis(200));
+        let end = Instant::now() + patience;
+        let result = loop {
+            let missing = self.table.filter(|table| !table.exists());
+            match (self.answers(), missing) {
+                (true, None) => break Ok(()),
+                (answers, missing) if Instant::now() > end => break Err(self.late(answers, missing, patience)),
+                _ if interruption.came_within(Duration::from_millis(100)) => break Err("Interrupted.".to_owned()),
+                _ => {}
+            }
+        };
+        waiting.finish_and_clear();
+        (started, result)
+    }
+
+    fn answers(&self) -> bool {
+        self.config.milter.sockets.iter().all(|socket| negotiate(socket).is_some())
+    }
+
+    fn start(&self) -> Result<Started, String> {
+        if has_unit() {
+            let active = systemctl(&["is-active", "--quiet", UNIT]).is_ok();
+            let restart =
+                self.before.is_some_and(|before| !before.differences_that_need_a_restart(self.config).is_empty());
+            let arguments: &[&str] = match (active, restart) {
+                (false, _) => &["enable", "--now", UNIT],
+                (true, true) => &["restart", UNIT],
+                (true, false) => &["reload", UNIT],
+            };
+            if !active || self.changed {
+                systemctl(arguments)?;
+            }
+            return Ok(if active { Started::Reloaded } else { Started::Enabled });
+        }
+        if self.answers() {
+            return Ok(if self.changed { hang_up(&self.config.milter.sockets) } else { Started::ByHand });
+        }
+        eprintln!("Start the daemon now, in another window or with your service manager:");
+        eprintln!("  conbool-milter run --config {}", self.file.display());
+        Ok(Started::ByHand)
+    }
+
+    fn late(&self, answers: bool, table: Option<&Path>, patience: Duration) -> String {
+        let seconds = patience.as_secs();
+        match table {
+            Some(table) if answers => format!(
+                "conbool-milter has not written {} within {seconds} s; its log says why. It must be able to write there.",
+                table.display()
+            ),
+            _ => {
+                let names: Vec<String> = self.config.milter.sockets.iter().map(ToString::to_string).collect();
+                format!(
+                    "conbool-milter does not answer on {} within {seconds} s, so Postfix is not told of it: clients would \
+                     get a temporary error. Start it with this configuration, or restart it if it runs with another, and \
+                     see its log.",
+                    names.join(", ")
+                )
+            }
+        }
+    }
+}
+
+/// SIGINT and SIGTERM, which from now on end nothing: what is under way is taken back in good order.
+#[derive(Debug)]
+pub struct Interruption {
+    runtime: Runtime,
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Interruption {
+    /// Begins to watch.
+    ///
+    /// # Errors
+    /// A sentence, if the system refuses.
+    pub fn watch() -> Result<Self, String> {
+        let failed = |error: std::io::Error| format!("cannot watch for signals: {error}");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let (interrupt, terminate) = {
+            let _inside = runtime.enter();
+            (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
+        };
+        Ok(Self { runtime, interrupt, terminate })
+    }
+
+    /// Waits so long at most; true if one of them came.
+    fn came_within(&mut self, time: Duration) -> bool {
+        let Self { runtime, interrupt, terminate } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => true,
+                _ = terminate.recv() => true,
+                () = tokio::time::sleep(time) => false,
+            }
+        })
+    }
+}
+
+/// Takes back what was done to the daemon, once its configuration is as it was.
+pub fn put_back(started: Started, config: &Config) {
+    match started {
+        // If that fails too, it is the daemon's log that tells.
+        Started::Enabled => drop(systemctl(&["disable", "--now", UNIT])),
+        Started::Reloaded if has_unit() => drop(systemctl(&["reload", UNIT])),
+        Started::Reloaded => drop(hang_up(&config.milter.sockets)),
+        Started::ByHand => {}
+    }
+}
+
+/// Has a running daemon read its configuration again; false if none is found.
+pub fn reload(config: &Config) -> bool {
+    if has_unit() {
+        return systemctl(&["reload", UNIT]).is_ok();
+    }
+    hang_up(&config.milter.sockets) == Started::Reloaded
+}
+
+fn has_unit() -> bool {
+    systemctl(&["cat", UNIT]).is_ok()
+}
+
+fn systemctl(arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new("systemctl").args(arguments).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("cannot run systemctl: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    Err(format!("systemctl {}: {}", arguments.join(" "), text.trim()))
+}
+
+/// Sends SIGHUP to the daemon that listens on one of the unix sockets.
+fn hang_up(sockets: &[Socket]) -> Started {
+    let daemon = sockets.iter().find_map(|socket| match socket {
+        Socket::Unix(path) => listening(path),
+        Socket::Inet(..) => None,
+    });
+    match daemon.map(|daemon| kill(daemon, Signal::SIGHUP)) {
+        Some(Ok(())) => Started::Reloaded,
+        _ => {
+            eprintln!("Have the running conbool-milter read its configuration again: send it SIGHUP.");
+            Started::ByHand
+        }
+    }
+}
+
+/// The process that listens on a unix socket, if it is a daemon of ours.
+fn listening(path: &Path) -> Option<Pid> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().ok()?;
+    let peer = runtime.block_on(tokio::net::UnixStream::connect(path)).ok()?.peer_cred().ok()?;
+    let id = peer.pid()?;
+    let name = std::fs::read_to_string(format!("/proc/{id}/comm")).ok()?;
+    (name.trim() == "conbool-milter").then(|| Pid::from_raw(id))
+}
+
+/// Asks for a milter session as a mail server does (SMFIC_OPTNEG of the milter protocol, version 6); `None` without an
+/// answer.
+fn negotiate(socket: &Socket) -> Option<()> {
+    const TIMEOUT: Option<Duration> = Some(Duration::from_secs(5));
+    match socket {
+        Socket::Unix(path) => {
+            let stream = UnixStream::connect(path).ok()?;
+            stream.set_read_timeout(TIMEOUT).ok()?;
+            exchange(stream)
+        }
+        Socket::Inet(address, port) => {
+            let stream = TcpStream::connect((*address, *port)).ok()?;
+            stream.set_read_timeout(TIMEOUT).ok()?;
+            exchange(stream)
+        }
+    }
+}
+
+fn exchange(mut stream: impl Read + Write) -> Option<()> {
+    // Length, command, version, all actions, all of the protocol's steps.
+    let mut request = vec![0, 0, 0, 13, b'O', 0, 0, 0, 6];
+    request.extend([0, 0, 1, 0xff, 0, 0x1f, 0xff, 0xff]);
+    stream.write_all(&request).ok()?;
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).ok()?;
+    (answer[4] == b'O').then_some(())
+}
