@@ -89,7 +89,7 @@ fn expect(reply: &Reply, start: &str) -> Result<(), Error> {
 
 /// The text cases of the usual site: what they call a mailbox is the inner server's here.
 fn routed_as_everywhere() -> Result<(), Error> {
-    let settings = "networks = [\"127.0.7.1\", \"127.0.5.0/24\"]\nrequire_tls = false\nopen = true\n";
+    let settings = "inner_networks = [\"127.0.7.1\", \"127.0.5.0/24\"]\nrequire_tls = false\nopen = true\n";
     let edge = Host::new("edge-cases", settings, true)?.apply("")?;
     let (mut ran, mut wrong) = (0, Vec::new());
     for file in case_file::list(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases"))? {
