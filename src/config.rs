@@ -62,7 +62,7 @@ pub struct Config {
     pub provider: String,
     /// `domains`: the hosted domains, lower case, in A-label form (RFC 5890); not empty.
     pub domains: Vec<String>,
-    /// `internal_networks`, and `edge.networks`: clients whose mail is the site's own. This host is always internal.
+    /// `internal_networks`, and `edge.inner_networks`: clients whose mail is the site's own. This host is always internal.
     pub internal_networks: Vec<IpNet>,
     /// `mode`, `routing.mode`, `spam.mode`: what is carried out, and what is only watched; all of it by default.
     pub modes: Modes,

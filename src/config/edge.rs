@@ -26,20 +26,20 @@ const FINGERPRINTS: &str = r#"["9E:C5:…"], as `openssl x509 -fingerprint -sha2
 pub struct Edge {
     /// `edge.inner`: next hop of mail for the hosted domains, in Postfix notation.
     pub inner: String,
-    /// `edge.networks`: addresses of the inner server, not empty; they are internal networks too.
-    pub networks: Vec<IpNet>,
+    /// `edge.inner_networks`: addresses of the inner server, not empty; they are internal networks too.
+    pub inner_networks: Vec<IpNet>,
     /// `edge.certificate`: PEM file with the certificate (and chain) that the edge shows to its clients.
     pub certificate: PathBuf,
     /// `edge.key`: PEM file with its key.
     pub key: PathBuf,
     /// `edge.instance`: name of the Postfix instance, or [`ONLY_INSTANCE`].
     pub instance: String,
-    /// `edge.hostname`: the edge's own name; `None` means what Postfix finds out.
-    pub hostname: Option<String>,
+    /// `edge.myhostname`: the edge's own name; `None` means what Postfix finds out.
+    pub myhostname: Option<String>,
     /// `edge.listen`: addresses on which the edge takes mail; empty means all.
     pub listen: Vec<IpAddr>,
-    /// `edge.port`: where it takes mail, default 25.
-    pub port: u16,
+    /// `edge.listen_port`: where it takes mail, default 25.
+    pub listen_port: u16,
     /// `edge.split_port`: the first of two consecutive ports for the split listeners, default 25037.
     pub split_port: u16,
     /// `edge.require_tls`: whether the inner server must use TLS, default true.
@@ -132,25 +132,25 @@ pub fn read(reader: &mut Reader, folder: &Path, relay: &[IpNet]) -> Option<Edge>
     let verifications =
         [("inner", VerifyRecipients::Inner), ("list", VerifyRecipients::List), ("none", VerifyRecipients::None)];
     let file = |written: &str| files::present(folder, written);
-    let networks = reader.strings("edge.networks", NETWORKS, notation::network).unwrap_or_default();
-    super::keys::disjoint(reader, "edge.networks", relay, &networks);
+    let networks = reader.strings("edge.inner_networks", NETWORKS, notation::network).unwrap_or_default();
+    super::keys::disjoint(reader, "edge.inner_networks", relay, &networks);
     let mut port = |key, most, default| {
         let port = reader.integer(key, 1..=most, "TCP port");
         port.and_then(|port| u16::try_from(port).ok()).unwrap_or(default)
     };
-    let (listener, split_port) = (port("edge.port", 65535, 25), port("edge.split_port", 65534, 25037));
+    let (listener, split_port) = (port("edge.listen_port", 65535, 25), port("edge.split_port", 65534, 25037));
     let lifetime = reader.integer("edge.queue_lifetime", 3600..=4 * WEEK, "seconds");
     let edge = Edge {
         inner: reader.string("edge.inner", INNER, notation::next_hop).unwrap_or_default(),
-        networks: plain(Some(networks)),
+        inner_networks: plain(Some(networks)),
         certificate: reader.string("edge.certificate", PEM, file).unwrap_or_default(),
         key: reader.string("edge.key", PEM, file).unwrap_or_default(),
         instance: reader
             .string("edge.instance", r#""postfix-conbool""#, instance)
             .unwrap_or_else(|| DEFAULT_INSTANCE.into()),
-        hostname: reader.string("edge.hostname", r#""edge.example.com""#, notation::hosted_domain),
+        myhostname: reader.string("edge.myhostname", r#""edge.example.com""#, notation::hosted_domain),
         listen: plain(reader.strings("edge.listen", r#"["192.0.2.20"]"#, address)),
-        port: listener,
+        listen_port: listener,
         split_port,
         require_tls: reader.boolean("edge.require_tls").unwrap_or(true),
         authentication: reader.choice("edge.authentication", &authentications).unwrap_or(Authentication::Address),
@@ -171,7 +171,7 @@ pub fn read(reader: &mut Reader, folder: &Path, relay: &[IpNet]) -> Option<Edge>
         return None;
     }
     for (key, example) in
-        [("edge.inner", INNER), ("edge.networks", NETWORKS), ("edge.certificate", PEM), ("edge.key", PEM)]
+        [("edge.inner", INNER), ("edge.inner_networks", NETWORKS), ("edge.certificate", PEM), ("edge.key", PEM)]
     {
         reader.require(key, example);
     }

@@ -226,7 +226,7 @@ pub fn disjoint(reader: &mut Reader, key: &str, relay: &[IpNet], internal: &[Spa
 
 /// What the inner server of an edge hands in is the site's own mail.
 fn with_inner_server(mut internal: Vec<IpNet>, edge: Option<&Edge>) -> Vec<IpNet> {
-    for network in edge.map(|edge| edge.networks.as_slice()).unwrap_or_default() {
+    for network in edge.map(|edge| edge.inner_networks.as_slice()).unwrap_or_default() {
         if !internal.contains(network) {
             internal.push(*network);
         }

@@ -47,9 +47,9 @@ max_host_passes = 3
 
 [edge]
 inner = \"[inner.customer.test]:25\"
-networks = [\"127.0.7.1\"]
+inner_networks = [\"127.0.7.1\"]
 listen = [\"127.0.1.1\"]
-hostname = \"mail.customer.test\"
+myhostname = \"mail.customer.test\"
 certificate = \"@lab@/tls/server.pem\"
 key = \"@lab@/tls/server.key\"
 ";

@@ -99,7 +99,7 @@ impl Plan {
         }
         let Some(edge) = config.edge.clone() else {
             let problem = "has no section edge; write one, or name the inner server: --inner [inner.example.com]:25 \
-                           --network 192.0.2.10 --certificate FILE --key FILE";
+                           --inner-network 192.0.2.10 --certificate FILE --key FILE";
             return Err(format!("{}: {problem}", file.display()));
         };
         let provider = Provider::load(&config.provider).map_err(|error| error.message)?;
@@ -144,7 +144,8 @@ impl Plan {
         let everywhere = ["0.0.0.0".parse(), "::".parse()].into_iter().flatten().collect();
         let addresses: Vec<std::net::IpAddr> =
             if self.edge.listen.is_empty() { everywhere } else { self.edge.listen.clone() };
-        let listener = addresses.iter().map(|address| (*address, self.edge.port, "edge.listen or edge.port"));
+        let listener =
+            addresses.iter().map(|address| (*address, self.edge.listen_port, "edge.listen or edge.listen_port"));
         let split = [self.edge.split_port, self.edge.split_port + 1];
         let split = split.map(|port| (std::net::Ipv4Addr::LOCALHOST.into(), port, "edge.split_port"));
         for (address, port, key) in listener.chain(split) {

@@ -94,7 +94,7 @@ fn next_steps(plan: &Plan) -> String {
     if edge.authentication == Authentication::Password {
         let passwords = instance.layout.config.join(PASSWORDS);
         let passwords = passwords.display();
-        let domain = edge.hostname.as_deref().unwrap_or("NAME-OF-THE-EDGE");
+        let domain = edge.myhostname.as_deref().unwrap_or("NAME-OF-THE-EDGE");
         steps.push(format!(
             "Give the inner server a password: saslpasswd2 -c -f {passwords} -u {domain} USER && chown root:postfix \
              {passwords} && chmod 640 {passwords}"

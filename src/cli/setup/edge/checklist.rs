@@ -44,7 +44,7 @@ impl<'a> Values<'a> {
     fn new(config: &Config, edge: &'a Edge) -> Self {
         let listed: Vec<String> = edge.listen.iter().map(ToString::to_string).collect();
         let addresses = if listed.is_empty() { "ADDRESS-OF-THE-EDGE".to_owned() } else { listed.join(", ") };
-        let host = edge.hostname.clone().or_else(|| listed.first().cloned());
+        let host = edge.myhostname.clone().or_else(|| listed.first().cloned());
         let host = host.unwrap_or_else(|| addresses.clone());
         Self { edge, host, addresses, domains: config.domains.join(", ") }
     }
@@ -65,7 +65,7 @@ impl<'a> Values<'a> {
         format!(
             "     host            {}\n     port            {}\n     TLS             {}\n     authentication  {}\n",
             self.host,
-            self.edge.port,
+            self.edge.listen_port,
             self.tls(),
             self.proof()
         )
@@ -113,7 +113,7 @@ impl<'a> Values<'a> {
                 "Outgoing mail, and no other send connector for the address space *:\n\n     New-SendConnector -Name 'Edge' \
                  -Usage Custom -AddressSpaces 'SMTP:*;1' `\n         -DNSRoutingEnabled $false -SmartHosts '{host}' -Port \
                  {}{authentication}{tls}\n\n   Authentication: {}.",
-                self.edge.port,
+                self.edge.listen_port,
                 self.proof()
             ),
             format!(

@@ -12,8 +12,8 @@ pub struct Flags {
     #[arg(long, value_name = "NEXT_HOP")]
     inner: Option<String>,
     /// Address or network of the inner server; can be given more than once
-    #[arg(long = "network", value_name = "NETWORK")]
-    networks: Vec<String>,
+    #[arg(long = "inner-network", value_name = "NETWORK")]
+    inner_networks: Vec<String>,
     /// PEM file with the certificate that the edge shows
     #[arg(long, value_name = "FILE")]
     certificate: Option<String>,
@@ -28,13 +28,13 @@ pub struct Flags {
     only_instance: bool,
     /// The edge's own name
     #[arg(long, value_name = "NAME")]
-    hostname: Option<String>,
+    myhostname: Option<String>,
     /// Address to take mail on; can be given more than once
     #[arg(long = "listen", value_name = "ADDRESS")]
     listen: Vec<String>,
     /// Port to take mail on
     #[arg(long, value_name = "PORT")]
-    port: Option<i64>,
+    listen_port: Option<i64>,
     /// First of two consecutive ports for the split listeners
     #[arg(long, value_name = "PORT")]
     split_port: Option<i64>,
@@ -102,13 +102,13 @@ impl Flags {
         };
         let values = [
             ("inner", string(&self.inner)),
-            ("networks", list(&self.networks)),
+            ("inner_networks", list(&self.inner_networks)),
             ("certificate", file(&self.certificate)?),
             ("key", file(&self.key)?),
             ("instance", instance),
-            ("hostname", string(&self.hostname)),
+            ("myhostname", string(&self.myhostname)),
             ("listen", list(&self.listen)),
-            ("port", self.port.map(Value::from)),
+            ("listen_port", self.listen_port.map(Value::from)),
             ("split_port", self.split_port.map(Value::from)),
             ("require_tls", self.require_tls.map(Value::from)),
             ("authentication", string(&self.authentication)),
@@ -164,17 +164,16 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_written() {
-        let text =
-            "domains = [\"customer.test\"] # ours\n\n[edge] # Kerio\ninner = \"[a.test]:25\" # there\nport = 25\n";
-        let flags = Flags { inner: Some("[a.test]:25".into()), port: Some(2525), ..Flags::default() };
-        assert_eq!(flags.written_into(text).unwrap(), text.replace("port = 25\n", "port = 2525\n"));
+        let text = "domains = [\"customer.test\"] # ours\n\n[edge] # Kerio\ninner = \"[a.test]:25\" # there\nlisten_port = 25\n";
+        let flags = Flags { inner: Some("[a.test]:25".into()), listen_port: Some(2525), ..Flags::default() };
+        assert_eq!(flags.written_into(text).unwrap(), text.replace("listen_port = 25\n", "listen_port = 2525\n"));
         assert_eq!(Flags::default().written_into(text).unwrap(), text);
     }
 
     #[test]
     fn a_section_is_made() {
-        let flags = Flags { networks: vec!["192.0.2.1".into()], only_instance: true, ..Flags::default() };
+        let flags = Flags { inner_networks: vec!["192.0.2.1".into()], only_instance: true, ..Flags::default() };
         let text = flags.written_into("domains = []\n").unwrap();
-        assert_eq!(text, "domains = []\n\n[edge]\nnetworks = [\"192.0.2.1\"]\ninstance = \"-\"\n");
+        assert_eq!(text, "domains = []\n\n[edge]\ninner_networks = [\"192.0.2.1\"]\ninstance = \"-\"\n");
     }
 }

@@ -88,7 +88,7 @@ impl Basic<'_> {
             one("smtpd_tls_received_header", "yes"),
             one("disable_vrfy_command", "yes"),
         ];
-        settings.extend(self.edge.hostname.as_ref().map(|name| one("myhostname", name)));
+        settings.extend(self.edge.myhostname.as_ref().map(|name| one("myhostname", name)));
         Ok(settings)
     }
 
@@ -136,7 +136,8 @@ impl Basic<'_> {
         };
         let tls: &[&str] = if self.edge.require_tls { &["reject_plaintext_session"] } else { &[] };
         let class = [tls, proof].concat().into_iter().map(str::to_owned).collect();
-        let networks: Vec<String> = self.edge.networks.iter().map(|network| bracketed(&network.to_string())).collect();
+        let networks: Vec<String> =
+            self.edge.inner_networks.iter().map(|network| bracketed(&network.to_string())).collect();
         let mut settings = vec![
             ("mynetworks".to_owned(), networks.clone()),
             ("smtpd_restriction_classes".to_owned(), classes),
@@ -210,7 +211,7 @@ impl Basic<'_> {
     pub fn tables(&self) -> Result<Vec<(String, String)>, EdgeError> {
         let mut files = Vec::new();
         let mut inner = table::head("Where the inner server connects from.");
-        for network in &self.edge.networks {
+        for network in &self.edge.inner_networks {
             inner.push_str(&format!("{} {INNER}\n", network.trunc()));
         }
         files.push((INNER.to_owned(), inner));
@@ -244,7 +245,7 @@ impl Basic<'_> {
 
     /// The services of the edge's own.
     pub fn master_cf(&self, request: &Request<'_>) -> Result<String, Error> {
-        let port = if self.edge.port == 25 { "smtp".to_owned() } else { self.edge.port.to_string() };
+        let port = if self.edge.listen_port == 25 { "smtp".to_owned() } else { self.edge.listen_port.to_string() };
         let listener = Service::new("For the inner server and the relay.", format!("{port} inet n - n - - smtpd"));
         let directory = path("the Postfix configuration directory", &self.layout.config)?;
         let syslog = request.existing.in_force("syslog_name").filter(|name| !name.is_empty()).unwrap_or("postfix");
