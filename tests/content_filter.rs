@@ -98,17 +98,19 @@ const MEETING_BODY: &str = "BEGIN:VCALENDAR\r\nMETHOD:REQUEST\r\nEND:VCALENDAR\r
 const OWN: &[&str] = &["own", "foreign"];
 const FOREIGN: &[&str] = &["foreign"];
 
+const OFFER: Sent = Sent {
+    name: "offer",
+    via: Sender::Internal,
+    from: "alice@customer.test",
+    to: &["carol@remote.test", "bob@customer.test"],
+    fields: "From: alice@customer.test\r\n",
+    body: "Hello\r\n",
+    arrives: &["mailbox", "relay.conbool.test"],
+    filters: OWN,
+};
+
 const MESSAGES: [Sent; 7] = [
-    Sent {
-        name: "offer",
-        via: Sender::Internal,
-        from: "alice@customer.test",
-        to: &["carol@remote.test", "bob@customer.test"],
-        fields: "From: alice@customer.test\r\n",
-        body: "Hello\r\n",
-        arrives: &["mailbox", "relay.conbool.test"],
-        filters: OWN,
-    },
+    OFFER,
     Sent {
         name: "meeting",
         via: Sender::Internal,
@@ -151,16 +153,7 @@ const MESSAGES: [Sent; 7] = [
         arrives: &["mx.remote.test"],
         filters: OWN,
     },
-    Sent {
-        name: "by the From field",
-        via: Sender::Internal,
-        from: "app@hosting.test",
-        to: &["carol@remote.test", "bob@customer.test"],
-        fields: "From: alice@customer.test\r\n",
-        body: "Hello\r\n",
-        arrives: &["mailbox", "relay.conbool.test"],
-        filters: OWN,
-    },
+    Sent { name: "by the From field", from: "app@hosting.test", ..OFFER },
     Sent {
         name: "spam",
         via: Sender::Relay,

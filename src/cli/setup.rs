@@ -17,6 +17,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::mta::change;
 use crate::mta::postfix::{Existing, Listeners, service};
 
@@ -156,6 +157,19 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
         Some(Server::OpenXchange(arguments)) => open_xchange::run(config, arguments),
         Some(Server::Zimbra(arguments)) => zimbra::run(config, arguments),
         Some(Server::ExchangeOnline(arguments)) => exchange_online::run(config, arguments),
+    }
+}
+
+/// The Postfix instance of an edge has a main.cf that is written as a whole.
+///
+/// # Errors
+/// A sentence, if the configuration is an edge's.
+fn not_of_an_edge(config: &Config) -> Result<(), String> {
+    match config.edge {
+        Some(_) => {
+            Err("The configuration has a section [edge]: set it up with `conbool-milter setup edge`.".to_owned())
+        }
+        None => Ok(()),
     }
 }
 

@@ -15,6 +15,8 @@ mod secumailer;
 
 use ipnet::IpNet;
 
+use self::object::{Kind, Object};
+use self::powershell::Value;
 pub use self::powershell::quoted;
 use crate::config;
 
@@ -95,6 +97,18 @@ pub struct Request {
 }
 
 impl Request {
+    /// A connector to the relay that only rules lead to.
+    fn connector(&self, name: &str, kind: &str, comment: &str) -> Result<Object, String> {
+        Ok(Object::new(Kind::OutboundConnector, name, comment)?
+            .text("ConnectorType", kind)
+            .flag("UseMXRecord", false)
+            .with("SmartHosts", Value::texts([&self.relay_host]))
+            .text("TlsSettings", "DomainValidation")
+            .text("TlsDomain", &self.relay_tls_name)
+            .flag("IsTransportRuleScoped", true)
+            .flag("Enabled", true))
+    }
+
     /// Refuses names for what the guide does not let a site name.
     fn only_names(&self, known: &[(&str, &str)]) -> Result<(), String> {
         for (item, _) in &self.names {

@@ -1,7 +1,8 @@
 //! The scripts for Exchange Online: what they ask for is what the guides ask for, they are PowerShell, and they change
 //! nothing without asking PowerShell's ShouldProcess.
 //!
-//! `UPDATE_SNAPSHOTS=1` writes the scripts in `tests/exchange_online/` anew.
+//! `UPDATE_SNAPSHOTS=1` writes the scripts in `tests/exchange_online/` anew: one for each guide, without the parts that are
+//! files by themselves in `src/mta/exchange_online/`, and for the other requests what is different in theirs.
 
 mod asking;
 mod command;
@@ -14,6 +15,7 @@ use std::path::Path;
 
 use conbool_milter::mta::exchange_online::{Guide, Request, Scope, Scripts, generate};
 use conbool_milter::provider::Provider;
+use similar::TextDiff;
 
 use crate::powershell::{all, parse};
 
@@ -85,17 +87,42 @@ fn set_up(request: &Request) -> String {
     scripts(request).set_up.text
 }
 
+/// The parts that are the same in every script.
+const PARTS: [(&str, &str); 5] = [
+    ("common.ps1", include_str!("../../src/mta/exchange_online/common.ps1")),
+    ("set_up.ps1", include_str!("../../src/mta/exchange_online/set_up.ps1")),
+    ("set_up_main.ps1", include_str!("../../src/mta/exchange_online/set_up_main.ps1")),
+    ("enable.ps1", include_str!("../../src/mta/exchange_online/enable.ps1")),
+    ("removal_main.ps1", include_str!("../../src/mta/exchange_online/removal_main.ps1")),
+];
+
+/// A script as it is kept.
+fn kept_text(script: &str) -> String {
+    let text = script.replace("\r\n", "\n").replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    PARTS.iter().fold(text, |text, (file, part)| text.replace(part.trim_end(), &format!("# The text of {file}.")))
+}
+
 #[test]
 fn scripts_are_as_they_were() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exchange_online");
     let update = std::env::var_os("UPDATE_SNAPSHOTS").is_some();
+    let mut bases: Vec<((&str, &str), String)> = Vec::new();
     for (name, request) in cases() {
         let scripts = scripts(&request);
         for (kind, script) in [("set-up", scripts.set_up), ("removal", scripts.removal)] {
-            let path = folder.join(format!("{name}.{kind}.ps1"));
             assert!(script.text.split_inclusive('\n').all(|line| line.ends_with("\r\n")), "{name}: {kind}");
-            let text = script.text.replace("\r\n", "\n").replace(env!("CARGO_PKG_VERSION"), "VERSION");
-            if update {
+            let text = kept_text(&script.text);
+            let (path, text) = match bases.iter().find(|((base, of), _)| name.starts_with(base) && *of == kind) {
+                Some((_, base)) => {
+                    let difference = TextDiff::from_lines(base, &text).unified_diff().context_radius(1).to_string();
+                    (folder.join(format!("{name}.{kind}.diff")), difference)
+                }
+                None => {
+                    bases.push(((name, kind), text.clone()));
+                    (folder.join(format!("{name}.{kind}.ps1")), text)
+                }
+            };
+            if update && !text.is_empty() {
                 fs::write(&path, &text).unwrap();
             }
             let kept = fs::read_to_string(&path).unwrap_or_default();

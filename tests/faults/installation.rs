@@ -63,14 +63,6 @@ impl Installation {
         let mut site = Site::configure(name, &config, "", "")?;
         site.lab.dns.serve_records(&records())?;
         let installation = Self { site, records: records() };
-        // What the lab set and setup replaced stands twice in main.cf now. Of that, every process of Postfix warns, and
-        // many at once stop postlogd(8), which waits for itself.
-        installation.shell(
-            "for name in $(grep -oE '^[a-z_]+' etc/main.cf | sort | uniq -d); do
-                 value=$(postconf -h $name 2> /dev/null); postconf -X $name; postconf -e \"$name = $value\"
-             done",
-        )?;
-        installation.site.postfix.reload()?;
         for kept in KEPT {
             run(Command::new("cp")
                 .arg("-a")

@@ -1,5 +1,6 @@
 //! The customer's Postfix: an instance of its own, laid out and chrooted as on Debian.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -82,6 +83,32 @@ pub struct Postfix {
     address: Ipv4Addr,
 }
 
+/// A main.cf or master.cf in which each setting stands once, the last time: of one that stands twice every process of
+/// Postfix warns, and many warnings at once stop postlogd(8), which then waits for itself. Services may stand twice.
+fn without_replaced(text: &str) -> String {
+    let name = |line: &str| {
+        let setting = line.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        line.split_once('=').filter(|_| setting).map(|(name, _)| name.trim_end().to_owned())
+    };
+    let mut seen = HashSet::new();
+    let mut kept: Vec<&str> = Vec::new();
+    let mut continued: Vec<&str> = Vec::new();
+    for line in text.lines().rev() {
+        if line.starts_with([' ', '\t']) {
+            continued.push(line);
+            continue;
+        }
+        match name(line) {
+            Some(name) if !name.contains(char::is_whitespace) && !seen.insert(name.clone()) => continued.clear(),
+            _ => {
+                kept.append(&mut continued);
+                kept.push(line);
+            }
+        }
+    }
+    kept.iter().rev().flat_map(|line| [line, "\n"]).collect()
+}
+
 /// An instance that is laid out but not yet running, so that its configuration can be completed.
 pub struct Prepared {
     dir: PathBuf,
@@ -126,7 +153,7 @@ impl Prepared {
             let target = self.config().join(entry.file_name());
             if matches!(entry.file_name().to_str(), Some("main.cf" | "master.cf")) {
                 let text = fs::read_to_string(&target)? + "\n" + &fs::read_to_string(entry.path())?;
-                fs::write(target, text)?;
+                fs::write(target, without_replaced(&text))?;
             } else {
                 fs::copy(entry.path(), target)?;
             }

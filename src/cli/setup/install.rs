@@ -71,6 +71,7 @@ impl Plan {
         let text =
             config_file::edited(&text, &answers.settings).map_err(|error| format!("{}: {error}", file.display()))?;
         let config = Config::parse(&text, &file).map_err(|errors| errors.to_string())?;
+        super::not_of_an_edge(&config)?;
         let policy =
             site::load_policy(&config).map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>());
         let directory = crate::cli::directory(&config);

@@ -31,6 +31,7 @@ pub struct Arguments {
 /// configuration can be generated, or it cannot be written.
 pub fn run(config: &Path, args: &Arguments) -> Result<(), String> {
     let (config, ..) = crate::cli::load(config)?;
+    super::not_of_an_edge(&config)?;
     let provider = Provider::load(&config.provider).map_err(|error| error.message)?;
     let directory = args.postfix_config.as_ref().unwrap_or(&config.postfix.config_directory);
     let directory = std::path::absolute(directory).map_err(|error| format!("{}: {error}", directory.display()))?;

@@ -66,14 +66,7 @@ pub fn plan(request: &Request) -> Result<Plan, String> {
 
 /// Step A.
 fn outbound(request: &Request) -> Result<Object, String> {
-    Ok(Object::new(Kind::OutboundConnector, OUTBOUND, "To Conbool's relay, over TLS with verified name.")?
-        .text("ConnectorType", "OnPremises")
-        .flag("UseMXRecord", false)
-        .with("SmartHosts", Value::texts([&request.relay_host]))
-        .text("TlsSettings", "DomainValidation")
-        .text("TlsDomain", &request.relay_tls_name)
-        .flag("IsTransportRuleScoped", true)
-        .flag("Enabled", true))
+    request.connector(OUTBOUND, "OnPremises", "To Conbool's relay, over TLS with verified name.")
 }
 
 /// Step B.

@@ -98,14 +98,7 @@ pub fn plan(request: &Request) -> Result<Plan, String> {
 }
 
 fn outbound(request: &Request, name: &str) -> Result<Object, String> {
-    Ok(Object::new(Kind::OutboundConnector, name, "To SecuMailer's relay, over TLS with verified name.")?
-        .text("ConnectorType", "Partner")
-        .flag("UseMXRecord", false)
-        .with("SmartHosts", Value::texts([&request.relay_host]))
-        .text("TlsSettings", "DomainValidation")
-        .text("TlsDomain", &request.relay_tls_name)
-        .flag("IsTransportRuleScoped", true)
-        .flag("Enabled", true))
+    request.connector(name, "Partner", "To SecuMailer's relay, over TLS with verified name.")
 }
 
 /// Members and owners are the site's, and so is everything else about the group once it is there.
