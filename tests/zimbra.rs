@@ -160,7 +160,7 @@ impl Zimbra {
 fn the_text_for_a_site() {
     let script = script(true);
     let (of_the_site, _) = script.split_once("\n# --- From here on").unwrap();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/zimbra.sh");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/zimbra.sh.snapshot");
     if std::env::var_os("WRITE_SNAPSHOTS").is_some() {
         fs::write(&file, of_the_site).unwrap();
     }

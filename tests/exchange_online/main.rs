@@ -119,7 +119,7 @@ fn scripts_are_as_they_were() {
                 }
                 None => {
                     bases.push(((name, kind), text.clone()));
-                    (folder.join(format!("{name}.{kind}.ps1")), text)
+                    (folder.join(format!("{name}.{kind}.ps1.snapshot")), text)
                 }
             };
             if update && !text.is_empty() {
