@@ -29,7 +29,7 @@
 //! |---|---|
 //! | `main.rs`, [`cli`] | arguments; one file a subcommand. `cli::explain` is the offline door |
 //! | [`server`] | composition root: sockets, accepting, worker threads, drain; the telemetry door's own thread |
-//! | [`milter`], [`policyd`], [`mta`], [`probe`], [`site`] | the milter door; the door for Postfix's policy delegation; what each mail server needs to be told; what `doctor` looks at outside this host; loading a site |
+//! | [`milter`], [`policyd`], [`mta`], [`probe`], [`site`] | the milter door; the door for Postfix's policy delegation; what each mail server needs to be told; what `doctor` asks others: name servers, the relay, a milter; loading a site |
 //! | [`sources`] | where the addresses of the scopes come from: list files, groups, snapshots |
 //! | [`dns`], [`directory`], [`telemetry`], [`provider`] | the watch over MX hosts; who is in a group (LDAP); logs, metrics and status, one vocabulary; a provider is a folder |
 //! | [`config`] | TOML in, checked plain values out, every mistake at once |
@@ -43,7 +43,7 @@
 //! A door only translates: nothing from [`judge`] down knows a milter, a socket or tokio. Logs, metrics, SMTP replies
 //! and `explain` are all made from the verdict and from nothing else, so that they cannot disagree.
 //!
-//! # Four decisions worth knowing
+//! # Five decisions worth knowing
 //!
 //! *How a script says relay or direct.* By a keyword (RFC 5232), `addflag "direct:calendaring"`: standard Sieve, with
 //! the reason in the same word. Each exemption is a keyword of its own, so that a site's script can take back one of the
@@ -54,6 +54,10 @@
 //! may be behind, or spell an address otherwise: then [`Verdict::sender_table_route`](verdict::Verdict) is unknown and
 //! the message is always marked. What is certain of it, [`scope::SenderTable`] knows, from what [`mta::postfix`] wrote
 //! into it or found in it.
+//!
+//! *How setup changes files.* As one transaction, [`mta::change`]: the new contents lie complete beside the old ones before
+//! the first file changes, the back-up is the journal, and whatever fails, or is killed, ends with everything as it was. The
+//! new main.cf is made by Postfix's own postconf on a copy. `doctor` compares with what the same generator gives.
 //!
 //! *What a message costs in metrics.* Each event is one function in [`telemetry`], which adds to counters of its own;
 //! only when Prometheus or `status` asks are metrics and a [`Status`](telemetry::status::Status) made of them. Label
