@@ -156,7 +156,12 @@ fn the_inner_server_sends() -> Result<(), Error> {
     }
     // A second run has nothing to do.
     let again = edge.setup(&["--apply"])?;
-    ensure(again.status.success() && said(&again).contains("nothing to change"), || said(&again))
+    ensure(again.status.success() && said(&again).contains("nothing to change"), || said(&again))?;
+    // And doctor finds nothing.
+    let mut doctor = Command::new(lab::daemon::program()?);
+    doctor.arg("--config").arg(&edge.config).args(["doctor", "mail-server", "sockets", "config"]);
+    let examined = doctor.output()?;
+    ensure(examined.status.success() && !said(&examined).contains("warn "), || said(&examined))
 }
 
 fn mail_waits() -> Result<(), Error> {
