@@ -25,6 +25,7 @@ fn main() -> ExitCode {
             lab::trial("without_a_terminal_all_that_is_missing_is_named", assistant::missing),
             lab::trial("a_second_run_changes_nothing", revisions::second_run),
             lab::trial("another_scope_changes_only_that", revisions::other_scope),
+            lab::trial("a_list_from_the_start", revisions::list_from_the_start),
             lab::trial("another_provider_leaves_nothing_of_the_old_one", revisions::other_provider),
             lab::trial("a_strange_main_cf_is_merged", revisions::strange_main_cf),
             lab::trial("the_way_back_is_exact", rollback::exact),

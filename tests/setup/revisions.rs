@@ -65,6 +65,20 @@ pub fn other_scope() -> Result<(), Error> {
     host.expect_at(RELAY)
 }
 
+pub fn list_from_the_start() -> Result<(), Error> {
+    let mut host = Host::new("list", "")?;
+    host.start_postfix()?;
+    let list = host.path("senders");
+    fs::write(&list, "alice@customer.test\n")?;
+    // Postfix is told of the table only when the daemon has written it.
+    host.apply(&["--scope", list.to_str().ok_or("path")?])?;
+    if !host.postconf(&["-h", "sender_dependent_default_transport_maps"])?.contains("state/conbool_senders") {
+        return Err("Postfix does not use the daemon's table".into());
+    }
+    host.expect_at(RELAY)?;
+    succeeded(&host.run(&["--apply"])?, "nothing to change")
+}
+
 pub fn other_provider() -> Result<(), Error> {
     let mut host = Host::new("provider", "")?;
     host.start_postfix()?;
@@ -90,8 +104,10 @@ pub fn other_provider() -> Result<(), Error> {
     Ok(())
 }
 
-/// Continuation lines with comments in between, a setting given twice, `$` and other milters.
+/// Continuation lines with comments in between, a setting given twice, `$` and other milters. No log by postlogd(8), which
+/// the warnings about what is given twice can stop: it then waits for itself.
 const STRANGE: &str = "\
+maillog_file =
 smtpd_milters = inet:127.0.0.1:9 ,
 # a comment inside
     { inet:127.0.0.1:99, default_action=accept }
