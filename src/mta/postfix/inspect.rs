@@ -115,6 +115,7 @@ impl Inspection<'_> {
     /// Everything, in the order in which a message meets it.
     fn all(&mut self) {
         self.settings();
+        self.repeated_settings();
         self.milters();
         self.overrides();
         self.services();

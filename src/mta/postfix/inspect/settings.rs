@@ -1,5 +1,8 @@
 //! main.cf.
 
+use std::collections::BTreeMap;
+use std::fs;
+
 use super::{Inspection, list, same};
 use crate::finding::Status;
 
@@ -64,5 +67,29 @@ impl Inspection<'_> {
             let mend = "update Postfix to 3.9, 3.8.5, 3.7.10, 3.6.14 or 3.5.24 at least";
             self.mend(Status::Warn, ("bare-newline", "smtpd_forbid_bare_newline"), seen, mend);
         }
+    }
+
+    /// Looks for settings that main.cf has more than once.
+    ///
+    /// Each process of Postfix warns of them. Where the log is written by postlogd(8), which is such a process too, many
+    /// warnings fill its socket, and it waits for itself.
+    pub(super) fn repeated_settings(&mut self) {
+        const CHECK: &str = "repeated-settings";
+        let file = self.request.config_directory.join("main.cf");
+        let Ok(text) = fs::read_to_string(&file) else { return };
+        let mut times: BTreeMap<String, usize> = BTreeMap::new();
+        for (name, _) in list::settings(&text) {
+            *times.entry(name).or_default() += 1;
+        }
+        let repeated: Vec<&str> =
+            times.iter().filter(|(_, times)| **times > 1).map(|(name, _)| name.as_str()).collect();
+        if repeated.is_empty() {
+            return self.pass(CHECK, "", "main.cf has each setting once");
+        }
+        let names = repeated.join(", ");
+        let seen = format!("{} has more than once, and the last time counts: {names}", file.display());
+        let mend =
+            format!("take out the earlier lines of {names}; with maillog_file they can keep a reload from ending");
+        self.mend(Status::Warn, (CHECK, ""), seen, mend);
     }
 }
