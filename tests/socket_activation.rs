@@ -37,7 +37,8 @@ impl Activated {
         let log = fs::File::create(folder.join("log")).unwrap();
         let process = command.stdin(Stdio::null()).stderr(log).spawn().expect("systemd-socket-activate is needed");
         let activated = Self { folder, process };
-        activated.wait_for(|| names.iter().all(|name| activated.socket(name).exists()));
+        // The file of a socket is there a moment before anybody listens.
+        activated.wait_for(|| activated.log().matches("Listening on").count() == names.len());
         activated
     }
 
