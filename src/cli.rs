@@ -47,7 +47,7 @@ enum Command {
     Explain(explain::Arguments),
     /// Tell who is in which scope, and accept what was held back
     Scope(scope::Arguments),
-    /// Generate the mail server's configuration
+    /// Set up the mail server: an assistant, or unattended; other kinds of mail server have a command each
     Setup(Box<setup::Arguments>),
     /// Show the state of the running daemon
     Status(status::Arguments),

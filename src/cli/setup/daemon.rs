@@ -69,7 +69,7 @@ impl Daemon<'_> {
     }
 
     fn answers(&self) -> bool {
-        self.config.milter.sockets.iter().all(|socket| handshake::shake(&socket.to_string()).is_ok())
+        is_there(self.config).is_ok()
     }
 
     fn start(&self) -> Result<Started, String> {
@@ -113,6 +113,19 @@ impl Daemon<'_> {
             }
         }
     }
+}
+
+/// Whether a daemon answers on all of its milter sockets. While none does, clients of a mail server that was told of it get
+/// a temporary error.
+///
+/// # Errors
+/// A sentence, if there is none.
+pub fn is_there(config: &Config) -> Result<(), String> {
+    config.milter.sockets.iter().try_for_each(|socket| {
+        handshake::shake(&socket.to_string()).map(drop).map_err(|problem| {
+            format!("conbool-milter does not answer on {socket} ({problem}): start it, and run this again")
+        })
+    })
 }
 
 /// SIGINT and SIGTERM, which from now on end nothing: what is under way is taken back in good order.

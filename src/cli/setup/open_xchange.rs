@@ -62,6 +62,10 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     if !arguments.apply {
         return say("\nNothing has changed yet. To put it in force, run this again with --apply.\n");
     }
+    if host.postfix.is_some() {
+        super::not_of_an_edge(&config)?;
+        super::daemon::is_there(&config)?;
+    }
     let check = || {
         host.postfix.as_deref().map_or(Ok(()), service::check)?;
         installed.check().map_err(|error| error.to_string())
