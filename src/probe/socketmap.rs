@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn what_is_no_socketmap_is_told_so() {
-        for answer in [b"220 mail.customer.test ESMTP\r\n".as_slice(), b"8:OK relay;", b"3:abc,", b"99999:OK", b"8:OK"] {
+        for answer in [b"220 mail.customer.test ESMTP\r\n".as_slice(), b"8:OK relay;", b"3:abc,", b"99999:OK", b"8:OK"]
+        {
             let error = asked(&[answer]).0.unwrap_err();
             assert!(error.contains("no answer of a socketmap"), "{error}");
         }
