@@ -12,10 +12,11 @@ use std::process::{Command, Output};
 use super::certificates::Identity;
 use super::daemon::{Daemon, program};
 use super::mail::{Mail, Sent};
-use super::postfix::{MAILBOX_OWNER, Postfix, add_socket_directory, mailboxes, user_id};
+use super::postfix::{Postfix, add_socket_directory, mailbox_table, user_id};
 use super::process::run;
 use super::site::Site;
 use super::smtp_client::SmtpClient;
+use super::users::add_mailboxes;
 use super::{Error, Lab, MAIL_SERVER, namespace};
 
 /// Name and address of the inner server.
@@ -187,8 +188,7 @@ impl Host {
         let spool = if is_only { "/var/spool/postfix" } else { "/var/spool/postfix-conbool" };
         let edge = Postfix::of(&self.lab.dir, config.postfix.config_directory, spool.into(), MAIL_SERVER.1);
         let daemon = Daemon::start(&self.config, &self.lab.dir.join("daemon.log"))?;
-        fs::create_dir_all(self.lab.dir.join("mailboxes"))?;
-        chown(self.lab.dir.join("mailboxes"), Some(MAILBOX_OWNER), Some(MAILBOX_OWNER))?;
+        add_mailboxes(&self.lab.dir)?;
         let own = self.lab.dir.join("inner");
         let main_cf = INNER_MAIN_CF.to_owned() + inner_main_cf;
         let inner = start(&self.lab, &main_cf, &own.join("etc"), &own.join("queue"), &own.join("data"), INNER.1)?;
@@ -234,7 +234,7 @@ fn start(lab: &Lab, main_cf: &str, etc: &Path, queue: &Path, data: &Path, addres
     }
     chown(data, Some(user_id("postfix")?), None)?;
     fs::write(etc.join("main.cf"), fill_in(lab, main_cf))?;
-    fs::write(etc.join("mailboxes"), mailboxes())?;
+    fs::write(etc.join("mailboxes"), mailbox_table())?;
     fs::copy("/etc/postfix/master.cf.proto", etc.join("master.cf"))?;
     run(Command::new("postconf").arg("-c").arg(etc).args(["-F", "*/*/chroot=n"]))?;
     let postfix = Postfix::of(&lab.dir, etc.to_owned(), queue.to_owned(), address);

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use super::envelope::Path;
 use super::site::Site;
 use super::smtp_client::{Reply, SmtpClient};
+use super::users::LOG_IN;
 use super::{Error, MAIL_SERVER, RELAY};
 
 /// Who hands a message to the customer's mail server.
@@ -173,6 +174,3 @@ pub fn connect(site: &Site, via: Sender) -> Result<SmtpClient, Error> {
     }
     Ok(client)
 }
-
-/// [`USER`](super::postfix::USER) and [`PASSWORD`](super::postfix::PASSWORD) as RFC 4616 wants them, in base64.
-const LOG_IN: &str = "AGFsaWNlQGN1c3RvbWVyLnRlc3QAY29ycmVjdCBob3JzZQ==";

@@ -42,11 +42,13 @@ pub mod postfix;
 pub mod process;
 pub mod report;
 pub mod samba;
+pub mod sendmail;
 pub mod site;
 pub mod slapd;
 pub mod smtp_client;
 pub mod smtp_host;
 pub mod stream;
+pub mod users;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};

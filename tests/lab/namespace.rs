@@ -10,6 +10,7 @@ use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::unistd::sethostname;
 
 use super::Error;
 use super::process::run;
@@ -19,6 +20,9 @@ pub const ROOT: &str = "/run/conbool-lab";
 
 /// Address of the name server in every network of the lab.
 pub const NAME_SERVER: &str = "127.0.0.53";
+
+/// Host name of the lab's machine.
+const HOST_NAME: &str = "host.customer.test";
 
 const INSIDE: &str = "CONBOOL_LAB_INSIDE";
 
@@ -35,7 +39,7 @@ const PROGRAMS: [(&str, &str); 7] = [
 
 /// Makes sure that the program runs inside its own namespaces; returns only there.
 ///
-/// Outside, it replaces the process by the same program inside: processes, mounts and (per lab, see [`Network`])
+/// Outside, it replaces the process by the same program inside: processes, mounts, host name and (per lab, see [`Network`])
 /// networks are its own.
 ///
 /// # Errors
@@ -51,7 +55,7 @@ pub fn enter() -> Result<(), String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     // A shell is the first process: it reaps orphans and, unlike a first process, the test program dies of Ctrl-C.
     let error = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
+        .args(["--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
         .args(["sh", "-c", r#""$0" "$@"; exit $?"#])
         .arg(program)
         .args(std::env::args_os().skip(1))
@@ -78,8 +82,10 @@ fn installed(path: &str) -> bool {
     }
 }
 
-/// Mounts the lab's files over the machine's: its own resolver, host names and Postfix defaults.
+/// Names the lab's machine, and mounts its files over the real one's: its own resolver, host names and Postfix defaults.
 fn furnish() -> Result<(), Box<dyn std::error::Error>> {
+    // Sendmail would look a minute long for the domain of a name without a dot.
+    sethostname(HOST_NAME)?;
     fs::create_dir_all(ROOT)?;
     mount(Some("tmpfs"), ROOT, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
     let root = Path::new(ROOT);

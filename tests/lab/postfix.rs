@@ -8,15 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::process::run;
+use super::users::{ALIASES, DOMAINS, USERS, add_mailboxes, add_passwords, log_in_settings, mailboxes};
 use super::{Error, Lab, MAIL_SERVER};
-
-/// Log-in name of the one user who can authenticate.
-pub const USER: &str = "alice@customer.test";
-/// Her password.
-pub const PASSWORD: &str = "correct horse";
-
-/// User and group who own the mailboxes: nobody.
-pub const MAILBOX_OWNER: u32 = 65534;
 
 /// What a site has before the milter comes: hosted domains, internal clients, TLS, log-in.
 const MAIN_CF: &str = "\
@@ -66,15 +59,6 @@ smtpd_error_sleep_time = 0s
 smtpd_client_connection_count_limit = 0
 ";
 
-/// Those who have a mailbox at either domain; plus-addresses share it.
-const USERS: [&str; 4] = ["alice", "bob", "erin", "frank"];
-
-/// An alias that leads outside, and a mixed one.
-const ALIASES: &str = "\
-outside@customer.test dora@other.test
-team@customer.test bob@customer.test, carol@remote.test
-";
-
 /// A running instance; it stops when dropped.
 pub struct Postfix {
     dir: PathBuf,
@@ -119,17 +103,17 @@ impl Prepared {
     pub fn new(lab: &Lab, extra: &str) -> Result<Self, Error> {
         let dir = lab.dir.clone();
         let prepared = Self { dir };
-        for name in ["queue", "data", "state", "etc/sasl", "mailboxes"] {
+        for name in ["queue", "data", "state", "etc/sasl"] {
             fs::create_dir_all(prepared.dir.join(name))?;
         }
         chown(prepared.dir.join("data"), Some(user_id("postfix")?), None)?;
         chown(prepared.dir.join("state"), Some(user_id(super::daemon::USER)?), None)?;
-        chown(prepared.dir.join("mailboxes"), Some(MAILBOX_OWNER), Some(MAILBOX_OWNER))?;
+        add_mailboxes(&prepared.dir)?;
         let etc = prepared.config();
         fs::write(etc.join("main.cf"), prepared.fill_in(MAIN_CF) + &prepared.fill_in(extra))?;
         fs::copy("/etc/postfix/master.cf.proto", etc.join("master.cf"))?;
-        fs::write(etc.join("mailboxes"), mailboxes())?;
-        fs::write(etc.join("aliases"), ALIASES)?;
+        fs::write(etc.join("mailboxes"), mailbox_table())?;
+        fs::write(etc.join("aliases"), ALIASES.map(|(name, list)| format!("{name}@customer.test {list}\n")).concat())?;
         prepared.add_log_in()?;
         add_socket_directory(&prepared.dir.join("queue"))?;
         allow_submission(&etc)?;
@@ -174,17 +158,12 @@ impl Prepared {
 
     /// Cyrus SASL with a password file; smtpd opens it from inside the chroot.
     fn add_log_in(&self) -> Result<(), Error> {
-        let settings = "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN\nsasldb_path: /etc/sasldb2\n";
+        let settings = log_in_settings(Path::new("/etc/sasldb2"));
         fs::write(self.config().join("sasl/smtpd.conf"), settings)?;
         let directory = self.dir.join("queue/etc");
         fs::create_dir_all(&directory)?;
         let file = directory.join("sasldb2");
-        let (user, domain) = USER.split_once('@').ok_or("the user has no domain")?;
-        let password = self.dir.join("password");
-        fs::write(&password, PASSWORD)?;
-        let mut command = Command::new("saslpasswd2");
-        command.args(["-p", "-c", "-u", domain, "-f"]).arg(&file).arg(user).stdin(fs::File::open(password)?);
-        run(&mut command)?;
+        add_passwords(&file)?;
         Ok(chown(file, Some(user_id("postfix")?), None)?)
     }
 }
@@ -213,12 +192,7 @@ impl Postfix {
 
     /// The mailbox directories, each with the address that it belongs to.
     pub fn mailboxes(&self) -> Vec<(String, PathBuf)> {
-        let list = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
-        let name = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-        list(self.dir.join("mailboxes"))
-            .flat_map(|domain| list(domain.path()).map(move |user| (name(&domain), user)))
-            .map(|(domain, user)| (format!("{}@{domain}", name(&user)), user.path()))
-            .collect()
+        mailboxes(&self.dir)
     }
 
     /// Messages in the queue, one JSON object a line (postqueue(1), `-j`).
@@ -258,9 +232,9 @@ impl Drop for Postfix {
 }
 
 /// The table of mailboxes.
-pub fn mailboxes() -> String {
+pub fn mailbox_table() -> String {
     let mailbox = |domain: &str| USERS.map(|user| format!("{user}@{domain} {domain}/{user}/\n")).concat();
-    ["customer.test", "second.test"].map(mailbox).concat()
+    DOMAINS.map(mailbox).concat()
 }
 
 /// Lets sendmail(1) take this configuration directory: the default main.cf, here the lab's own, has to name it.
