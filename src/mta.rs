@@ -4,4 +4,5 @@ pub mod change;
 pub mod dovecot;
 pub mod exchange_online;
 pub mod postfix;
+pub mod sendmail;
 pub mod zimbra;
