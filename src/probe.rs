@@ -9,6 +9,7 @@ pub mod milter;
 pub mod policy;
 pub mod relay;
 mod resolver;
+pub mod socketmap;
 
 /// A text from elsewhere as it is shown: on one line and not longer than `MAX_SHOWN` characters.
 fn shown(text: &str) -> String {

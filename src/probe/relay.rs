@@ -6,6 +6,7 @@ mod tls;
 mod visit;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,24 +25,31 @@ const MAX_ADDRESSES: usize = 16;
 /// Longest wait for a connection; a relay that is there may still take its time to greet.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The relay as Postfix is told of it.
+/// The mail server that is the relay's client, as far as it matters there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// What it is called.
+    pub name: &'static str,
+    /// The largest message that it takes, in bytes, where that is known and there is a limit.
+    pub message_size_limit: Option<u64>,
+    /// What sets this limit, with `LIMIT` in the place of a number of bytes.
+    pub set_message_size_limit: &'static str,
+    /// The files that it takes its trust anchors from, and directories of such files; empty where it takes what the
+    /// configuration says.
+    pub trust_anchors: Vec<PathBuf>,
+}
+
+/// The relay as the mail server is told of it.
 struct Relay {
     host: String,
     port: u16,
     tls: tls::Settings,
-    /// The largest message that the mail server takes, in bytes.
-    message_size_limit: Option<u64>,
+    client: Client,
     deadline: Instant,
 }
 
-/// Tries every address of the relay until the deadline. `message_size_limit` is the mail server's, in bytes, where it
-/// is known and there is one.
-pub async fn examine(
-    config: &Config,
-    provider: Option<&Provider>,
-    message_size_limit: Option<u64>,
-    deadline: Instant,
-) -> Vec<Finding> {
+/// Tries every address of the relay until the deadline.
+pub async fn examine(config: &Config, provider: Option<&Provider>, client: Client, deadline: Instant) -> Vec<Finding> {
     if let Some(provider) = provider.filter(|provider| provider.relay.is_none()) {
         return vec![finding("relay", "", Status::Pass, format!("{} takes no outgoing mail", provider.name))];
     }
@@ -55,7 +63,7 @@ pub async fn examine(
         Ok((addresses, finding)) => (addresses, vec![finding]),
         Err(finding) => return vec![finding],
     };
-    let settings = match tls::Settings::read(&config.relay, &name) {
+    let settings = match tls::Settings::read(&config.relay, &name, &client.trust_anchors) {
         Ok((settings, findings)) => {
             found.extend(findings);
             settings
@@ -65,7 +73,7 @@ pub async fn examine(
             return found;
         }
     };
-    let relay = Arc::new(Relay { host, port: config.relay.port, tls: settings, message_size_limit, deadline });
+    let relay = Arc::new(Relay { host, port: config.relay.port, tls: settings, client, deadline });
     let mut running = JoinSet::new();
     for (order, address) in addresses.into_iter().take(MAX_ADDRESSES).enumerate() {
         let relay = relay.clone();

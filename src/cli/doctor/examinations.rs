@@ -9,7 +9,6 @@ use tokio::task::JoinError;
 use super::context::Context;
 use super::{config, mail_server, sockets, telemetry};
 use crate::finding::{Area, Finding};
-use crate::mta::postfix::Existing;
 use crate::probe;
 
 /// One that runs beside the others.
@@ -55,13 +54,15 @@ async fn dns(context: Arc<Context>) -> Vec<Finding> {
 }
 
 async fn relay(context: Arc<Context>) -> Vec<Finding> {
-    let directory = context.config.postfix.config_directory.clone();
-    // Without Postfix, or with one that hangs, the relay can be examined all the same.
-    let existing = tokio::task::spawn_blocking(move || Existing::read(&directory));
-    let existing = tokio::time::timeout(POSTCONF_PATIENCE, existing).await;
-    let limit = existing.ok().and_then(|read| read.ok()?.ok()?.message_size_limit());
-    probe::relay::examine(&context.config, context.provider.as_ref(), limit, context.deadline).await
+    let asked = context.clone();
+    // Without the mail server, or with one that hangs, the relay can be examined all the same.
+    let client = tokio::task::spawn_blocking(move || mail_server::relay_client(&asked.config, true));
+    let client = match tokio::time::timeout(SETTING_PATIENCE, client).await {
+        Ok(Ok(client)) => client,
+        _ => mail_server::relay_client(&context.config, false),
+    };
+    probe::relay::examine(&context.config, context.provider.as_ref(), client, context.deadline).await
 }
 
-/// How long postconf(1) may take to tell a setting.
-const POSTCONF_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the mail server may take to tell a setting.
+const SETTING_PATIENCE: Duration = Duration::from_secs(5);

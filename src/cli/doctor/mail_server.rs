@@ -1,8 +1,11 @@
 //! The mail server's wiring.
 
 use super::context::Context;
+use crate::config::Config;
 use crate::finding::{Area, Finding, Status};
+use crate::mta::postfix::Existing;
 use crate::mta::postfix::inspect::{self, Examined};
+use crate::probe::relay;
 use crate::sources::Loaded;
 
 /// Examines the Postfix instance that the configuration names.
@@ -22,4 +25,15 @@ pub fn examine(context: &Context) -> Vec<Finding> {
         senders: sets.as_ref().map(|sets| &*sets.default),
         setup_command: &context.command("setup --apply"),
     })
+}
+
+/// The mail server as the relay's client; `ask` it, or leave out what only it can tell.
+pub fn relay_client(config: &Config, ask: bool) -> relay::Client {
+    let existing = ask.then(|| Existing::read(&config.postfix.config_directory).ok()).flatten();
+    relay::Client {
+        name: "Postfix",
+        message_size_limit: existing.and_then(|existing| existing.message_size_limit()),
+        set_message_size_limit: "postconf -e message_size_limit=LIMIT",
+        trust_anchors: Vec::new(),
+    }
 }

@@ -1,4 +1,4 @@
-//! Whether the relay's certificate is what Postfix will insist on: chain, name, time, strength.
+//! Whether the relay's certificate is what the mail server will insist on: chain, name, time, strength.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -105,7 +105,7 @@ fn explained(problem: &Error) -> String {
     }
 }
 
-/// Whether the certificate is for the name that Postfix will look for.
+/// Whether the certificate is for the name that the mail server will look for.
 fn name(subject: &str, settings: &Settings, seen: &Seen, certificate: &X509Certificate<'_>) -> Finding {
     let check = "certificate-name";
     let wanted = &settings.written_name;

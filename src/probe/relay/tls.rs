@@ -1,6 +1,6 @@
 //! TLS with whatever certificate comes, so that it can be looked at; it is judged afterwards, part by part.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,7 +26,7 @@ pub struct Settings {
     pub name: ServerName<'static>,
     /// The same for people.
     pub written_name: String,
-    /// The trust anchors that Postfix is told of.
+    /// The trust anchors that the mail server verifies by.
     pub anchors: Arc<RootCertStore>,
     /// Where these come from.
     pub anchors_from: String,
@@ -35,20 +35,28 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the trust anchors, and the client certificate where there is one.
+    /// Reads the trust anchors, and the client certificate where there is one. `mail_servers_anchors` are the files and
+    /// directories that the mail server has its trust anchors in; without any, it does as the configuration says.
     ///
     /// # Errors
     /// A finding, if the relay cannot be examined without. Other findings come with the settings.
-    pub fn read(relay: &config::Relay, name: &str) -> Result<(Self, Vec<Finding>), Finding> {
+    pub fn read(
+        relay: &config::Relay,
+        name: &str,
+        mail_servers_anchors: &[PathBuf],
+    ) -> Result<(Self, Vec<Finding>), Finding> {
         let provider = Arc::new(ring::default_provider());
         let Ok(server_name) = ServerName::try_from(name.to_owned()) else {
             let seen = "is no name that a certificate can carry";
             return Err(finding("certificate-name", name, Status::Fail, seen)
                 .mended_by("[relay] tls_name = \"mail.example.net\""));
         };
-        let (anchors, anchors_from) = match &relay.ca_file {
-            Some(file) => (anchors(file)?, file.display().to_string()),
-            None => (systems_anchors()?, "the system's authorities".to_owned()),
+        let (anchors, anchors_from) = match (mail_servers_anchors, &relay.ca_file) {
+            ([], Some(file)) => (anchors(file)?, file.display().to_string()),
+            ([], None) => (systems_anchors()?, "the system's authorities".to_owned()),
+            (places, _) => {
+                (anchors_at(places)?, places.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "))
+            }
         };
         let mut found = Vec::new();
         let identity = match (&relay.client_certificate, &relay.client_key) {
@@ -110,6 +118,36 @@ fn anchors(file: &Path) -> Result<RootCertStore, Finding> {
             .map_err(|error| wrong(format!("holds what is no certificate of an authority: {error}")))?;
     }
     if anchors.is_empty() { Err(wrong("holds no certificate".into())) } else { Ok(anchors) }
+}
+
+/// What can be read of the certificates in these files, and in the files of these directories.
+fn anchors_at(places: &[PathBuf]) -> Result<RootCertStore, Finding> {
+    let mut anchors = RootCertStore::empty();
+    for place in places {
+        let files: Vec<PathBuf> = match place.read_dir() {
+            // OpenSSL looks certificates up there by the hash of their names (c_rehash(1)): `0a1b2c3d.0`.
+            Ok(entries) => entries.flatten().map(|entry| entry.path()).filter(|file| is_hash(file)).collect(),
+            Err(_) => vec![place.clone()],
+        };
+        for file in files {
+            let certificates = CertificateDer::pem_file_iter(file).into_iter().flatten().flatten();
+            anchors.add_parsable_certificates(certificates);
+        }
+    }
+    if anchors.is_empty() {
+        let subject: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+        let seen = "no certificate of an authority can be read there, so no certificate can be verified";
+        return Err(finding("trust-anchors", &subject.join(", "), Status::Fail, seen)
+            .mended_by("apt-get install ca-certificates"));
+    }
+    Ok(anchors)
+}
+
+fn is_hash(file: &Path) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str()).and_then(|name| name.split_once('.'));
+    name.is_some_and(|(hash, number)| {
+        hash.len() == 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()) && number.bytes().all(|b| b.is_ascii_digit())
+    })
 }
 
 fn systems_anchors() -> Result<RootCertStore, Finding> {

@@ -12,20 +12,20 @@ use tokio_rustls::rustls::{AlertDescription, Error, ProtocolVersion};
 
 use super::smtp::{NoReply, Session, words};
 use super::tls::Witness;
-use super::{CONNECT_PATIENCE, Relay, certificate, finding};
+use super::{CONNECT_PATIENCE, Client, Relay, certificate, finding};
 use crate::finding::{Finding, Status};
 use crate::probe::shown;
 
 /// What came of trying one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The session went well, with a certificate that Postfix takes.
+    /// The session went well, with a certificate that the mail server takes.
     Reached,
     /// Something there keeps mail from going out.
     Refused,
     /// It did not answer in time.
     Silent,
-    /// This host has no way to that family of addresses; Postfix will not use it either.
+    /// This host has no way to that family of addresses; the mail server will not use it either.
     NotFromHere,
 }
 
@@ -63,7 +63,8 @@ impl Visit<'_> {
         let hello = session.command(&hello()).await;
         let extensions = extensions(&self.positive("ehlo", 250, hello)?);
         if !offers(&extensions, "STARTTLS") {
-            let seen = "the relay does not offer STARTTLS, and Postfix sends nothing without";
+            let seen =
+                format!("the relay does not offer STARTTLS, and {} sends nothing without", self.relay.client.name);
             let mend = "[relay] host and port must be the provider's; something between that takes STARTTLS out must let \
                         it through (fixup, ESMTP inspection)";
             self.add("starttls", Status::Fail, seen, mend);
@@ -194,7 +195,7 @@ impl Visit<'_> {
             (false, false) => {}
         }
         self.add("ehlo", Status::Pass, shown(&extensions.join(", ")), "");
-        self.found.extend(size(&self.subject, &extensions, self.relay.message_size_limit));
+        self.found.extend(size(&self.subject, &extensions, &self.relay.client));
         let noop = session.command("NOOP").await;
         self.positive("smtp", 250, noop)?;
         // Whatever the answer to that is, all that matters is known.
@@ -298,8 +299,9 @@ fn offers(extensions: &[String], keyword: &str) -> bool {
 }
 
 /// Messages that the mail server takes and the relay does not come back as bounces (RFC 1870).
-fn size(subject: &str, extensions: &[String], own: Option<u64>) -> Option<Finding> {
+fn size(subject: &str, extensions: &[String], client: &Client) -> Option<Finding> {
     let check = "size";
+    let (name, own) = (client.name, client.message_size_limit);
     let limit = extensions.iter().find_map(|line| {
         let (keyword, limit) = line.split_once(' ')?;
         keyword.eq_ignore_ascii_case("SIZE").then(|| limit.trim().parse::<u64>().ok())?
@@ -308,10 +310,11 @@ fn size(subject: &str, extensions: &[String], own: Option<u64>) -> Option<Findin
     let (limit, own) = (limit.filter(|limit| *limit > 0)?, own?);
     Some(if own > limit {
         let seen =
-            format!("the relay takes messages of {limit} bytes; Postfix takes {own}, and bounces what is between");
-        finding(check, subject, Status::Warn, seen).mended_by(format!("postconf -e message_size_limit={limit}"))
+            format!("the relay takes messages of {limit} bytes; {name} takes {own}, and bounces what is between");
+        let mend = client.set_message_size_limit.replace("LIMIT", &limit.to_string());
+        finding(check, subject, Status::Warn, seen).mended_by(mend)
     } else {
-        finding(check, subject, Status::Pass, format!("the relay takes {limit} bytes, Postfix {own}"))
+        finding(check, subject, Status::Pass, format!("the relay takes {limit} bytes, {name} {own}"))
     })
 }
 
@@ -320,8 +323,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_relay_that_takes_less_than_postfix_is_told_with_the_setting() {
-        let status = |line: &str, own| size("", &[line.into()], own).map(|finding| (finding.status, finding.mend));
+    fn a_relay_that_takes_less_than_the_mail_server_is_told_with_the_setting() {
+        let status = |line: &str, own| {
+            let set_message_size_limit = "postconf -e message_size_limit=LIMIT";
+            let client =
+                Client { name: "Postfix", message_size_limit: own, set_message_size_limit, trust_anchors: Vec::new() };
+            size("", &[line.into()], &client).map(|finding| (finding.status, finding.mend))
+        };
         let mend = "postconf -e message_size_limit=1000".to_owned();
         assert_eq!(status("SIZE 1000", Some(1001)), Some((Status::Warn, mend)));
         assert_eq!(status("size 1000", Some(1000)), Some((Status::Pass, String::new())));
