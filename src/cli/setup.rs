@@ -5,9 +5,11 @@ mod answers;
 mod ask;
 mod config_file;
 mod daemon;
+mod directories;
 mod edge;
 mod exchange_online;
 mod install;
+mod mta;
 mod open_xchange;
 mod postfix;
 mod rollback;
@@ -20,7 +22,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::mta::change;
-use crate::mta::postfix::{Existing, Listeners, service};
+use crate::mta::postfix::{Existing, Listeners};
 
 /// Where the back-ups are, in the state directory.
 const BACKUPS: &str = "backups";
@@ -58,7 +60,7 @@ struct Flags {
     domains: Vec<String>,
     /// Mail server to set up [default: the one on this host]
     #[arg(long, value_name = "NAME")]
-    mail_server: Option<answers::MailServer>,
+    mail_server: Option<mta::MailServer>,
     /// Network that the relay connects from; the provider tells it; give it once for each
     #[arg(long = "relay-network", value_name = "NETWORK")]
     relay_networks: Vec<String>,
@@ -115,7 +117,7 @@ struct Flags {
 }
 
 /// Where the split listeners of Postfix listen.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 struct ListenerFlags {
     /// Loopback address of the split listeners [default: 127.0.0.1]
     #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
@@ -193,15 +195,8 @@ fn recover(backups: &Path, apply: bool) -> Result<(), String> {
     for file in &files {
         eprintln!("  {}", file.display());
     }
-    if let Some(directory) = postfix_of(files.iter().map(PathBuf::as_path))
-        && service::is_running(directory)?
-    {
-        service::reload(directory, None)?;
+    match mta::of_files(files.iter().map(PathBuf::as_path)) {
+        Some(mta) if mta.is_running()? => mta.reload(),
+        _ => Ok(()),
     }
-    Ok(())
-}
-
-/// The configuration directory of the Postfix instance whose files these are.
-fn postfix_of<'a>(mut files: impl Iterator<Item = &'a Path>) -> Option<&'a Path> {
-    files.find(|file| file.ends_with("main.cf") || file.ends_with("master.cf")).and_then(Path::parent)
 }
