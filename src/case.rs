@@ -23,6 +23,28 @@ pub struct Case {
     pub exceeded: Option<Limit>,
 }
 
+/// The software that hands messages over, and carries verdicts out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailServer {
+    /// Postfix.
+    Postfix,
+    /// Sendmail.
+    Sendmail,
+}
+
+impl MailServer {
+    /// Both, with the names that the configuration has for them.
+    pub const NAMES: [(&str, Self); 2] = [("postfix", Self::Postfix), ("sendmail", Self::Sendmail)];
+
+    /// Its name as people write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Postfix => "Postfix",
+            Self::Sendmail => "Sendmail",
+        }
+    }
+}
+
 /// The SMTP client, as the mail server saw it when the MAIL command came.
 #[derive(Debug, Clone, Default)]
 pub struct Client {

@@ -43,6 +43,7 @@ pub use self::provider_settings::{name as setting_name, value as setting_value};
 pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes, name as scope_name};
 pub use self::telemetry::Telemetry;
 use crate::case::Limits;
+pub use crate::case::MailServer;
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
 
@@ -62,6 +63,8 @@ pub struct Config {
     pub provider: String,
     /// `domains`: the hosted domains, lower case, in A-label form (RFC 5890); not empty.
     pub domains: Vec<String>,
+    /// `mail_server`: the software that the milter serves; `None`: each connection says it.
+    pub mail_server: Option<MailServer>,
     /// `internal_networks`, and `edge.inner_networks`: clients whose mail is the site's own. This host is always internal.
     pub internal_networks: Vec<IpNet>,
     /// `mode`, `routing.mode`, `spam.mode`: what is carried out, and what is only watched; all of it by default.

@@ -12,6 +12,14 @@ pub const ROUTE_FIELD: &str = "X-Conbool-Route";
 /// once. Postfix makes it of that field, and takes it out behind the filter; nobody else may set it.
 pub const CARRIED_ROUTE_FIELD: &str = "X-Conbool-Carried-Route";
 
+/// The domain below which Sendmail has the recipients of a message that belongs on the relay: `user@remote.test` becomes
+/// `user@remote.test.conbool-relay.invalid`, which a rule in sendmail.cf takes off again. RFC 2606 keeps it from ever
+/// being anybody's.
+pub const RELAY_PSEUDO_DOMAIN: &str = "conbool-relay.invalid";
+
+/// The same for a message that goes past the relay although its sender's mail goes there.
+pub const DIRECT_PSEUDO_DOMAIN: &str = "conbool-direct.invalid";
+
 /// The spam flag that mail stores act on.
 pub const SPAM_FLAG_FIELD: &str = "X-Spam-Flag";
 

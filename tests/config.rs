@@ -13,8 +13,8 @@ use conbool_milter::address::Share;
 use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
     self, Authentication, Config, Direct, Doctor, Edge, HoldBack, InnerTls, Ldap, LdapServer, LockDown, Log, LogFormat,
-    Loops, Mailbox, Membership, Milter, Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes, Socket,
-    TableType, Telemetry, VerifyRecipients,
+    Loops, MailServer, Mailbox, Membership, Milter, Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes,
+    Socket, TableType, Telemetry, VerifyRecipients,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
@@ -95,6 +95,7 @@ fn five_lines_are_enough() {
     let expected = Config {
         provider: "conbool".into(),
         domains: vec!["customer.test".into()],
+        mail_server: None,
         internal_networks: vec!["10.0.0.0/8".parse().unwrap()],
         modes: Modes::ENFORCE,
         relay: Relay {
@@ -164,6 +165,7 @@ fn everything_can_be_set() {
     let expected = Config {
         provider: file("provider").to_str().unwrap().to_owned(),
         domains: vec!["customer.test".into(), "xn--bcher-kva.test".into(), "sub.customer.test".into()],
+        mail_server: Some(MailServer::Sendmail),
         // The inner server's are internal too.
         internal_networks: ["10.0.0.0/8", "203.0.113.7/32", "2001:db8::7/128", "203.0.113.10/32"]
             .map(|n| n.parse().unwrap())

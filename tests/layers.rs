@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["server"],
     &["milter", "policyd", "mta", "probe", "site"],
-    &["sources"],
+    &["routing", "sources"],
     &["directory", "dns", "telemetry", "provider"],
     &["config"],
     &["judge"],

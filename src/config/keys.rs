@@ -10,9 +10,9 @@ use tracing::Level;
 
 use super::reader::Reader;
 use super::{
-    Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Edge, Log, LogFormat, Loops, Milter, Relay, Rules,
-    Socket, doctor, edge, files, ldap, limits, lock_down, mailbox, notation, policy, postfix, provider_settings, scope,
-    telemetry,
+    Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Edge, Log, LogFormat, Loops, MailServer, Milter,
+    Relay, Rules, Socket, doctor, edge, files, ldap, limits, lock_down, mailbox, notation, policy, postfix,
+    provider_settings, scope, telemetry,
 };
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
@@ -48,6 +48,7 @@ pub fn read(reader: &mut Reader) -> Config {
     let state_directory = reader.string("state_directory", FOLDER, |written| files::resolve(&folder, written));
     Config {
         provider,
+        mail_server: reader.choice("mail_server", &MailServer::NAMES),
         internal_networks,
         modes: modes(reader),
         relay: relay(reader, &folder, relay_networks),
