@@ -11,6 +11,7 @@ mod install;
 mod open_xchange;
 mod postfix;
 mod rollback;
+mod sendmail;
 mod zimbra;
 
 use std::net::IpAddr;
@@ -41,6 +42,7 @@ pub struct Arguments {
 enum Server {
     Edge(Box<edge::Arguments>),
     Postfix(postfix::Arguments),
+    Sendmail(sendmail::Arguments),
     OpenXchange(open_xchange::Arguments),
     Zimbra(zimbra::Arguments),
     ExchangeOnline(Box<exchange_online::Arguments>),
@@ -153,6 +155,7 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
         None if arguments.flags.rollback => rollback::run(config, &arguments.flags),
         None => install::run(config, &arguments.flags),
         Some(Server::Postfix(arguments)) => postfix::run(config, arguments),
+        Some(Server::Sendmail(arguments)) => sendmail::run(config, arguments),
         Some(Server::Edge(arguments)) => edge::run(config, arguments),
         Some(Server::OpenXchange(arguments)) => open_xchange::run(config, arguments),
         Some(Server::Zimbra(arguments)) => zimbra::run(config, arguments),

@@ -10,6 +10,9 @@ use tracing::Level;
 
 use super::reader::Reader;
 use super::{
+    Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Edge, Log, LogFormat, Loops, Milter, Relay, Rules,
+    Socket, doctor, edge, files, ldap, limits, lock_down, mailbox, notation, policy, postfix, provider_settings, scope,
+    sendmail, telemetry,
     Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Edge, Log, LogFormat, Loops, MailServer, Milter,
     Relay, Rules, Socket, doctor, edge, files, ldap, limits, lock_down, mailbox, notation, policy, postfix,
     provider_settings, scope, telemetry,
@@ -64,6 +67,7 @@ pub fn read(reader: &mut Reader) -> Config {
         loops: loops(reader),
         mailbox: mailbox::read(reader),
         postfix: postfix::read(reader, &folder, edge.as_ref()),
+        sendmail: sendmail::read(reader, &folder),
         edge,
         ldap: ldap::read(reader, &folder),
         limits: limits::read(reader),
