@@ -10,12 +10,9 @@ use tracing::Level;
 
 use super::reader::Reader;
 use super::{
-    Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Edge, Log, LogFormat, Loops, Milter, Relay, Rules,
-    Socket, doctor, edge, files, ldap, limits, lock_down, mailbox, notation, policy, postfix, provider_settings, scope,
-    sendmail, telemetry,
     Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Edge, Log, LogFormat, Loops, MailServer, Milter,
     Relay, Rules, Socket, doctor, edge, files, ldap, limits, lock_down, mailbox, notation, policy, postfix,
-    provider_settings, scope, telemetry,
+    provider_settings, scope, sendmail, telemetry,
 };
 use crate::judge::{LoopAction, Modes};
 use crate::kind;

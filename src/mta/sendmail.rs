@@ -6,8 +6,12 @@
 
 mod access;
 mod existing;
+pub mod queue;
+pub mod revision;
 pub mod rules;
+pub mod service;
 mod tls;
+pub mod trial;
 mod value;
 
 use std::fmt;
