@@ -1,12 +1,15 @@
 //! What each mail server needs to route as the verdicts say: its configuration, generated from ours.
 
 pub mod change;
+pub mod delivery;
 pub mod dovecot;
 pub mod exchange_online;
+mod milter_client;
 pub mod postfix;
 pub mod sendmail;
 pub mod zimbra;
 
+pub use milter_client::MilterClient;
 use crate::config::{Config, MailServer};
 
 /// The mail server of this host: what the configuration says, or else the one whose configuration is there; Postfix if
