@@ -9,6 +9,8 @@ use bytes::Bytes;
 /// A door fills it; [`judge`](crate::judge::judge) reads it. Nothing in here is trusted or interpreted yet.
 #[derive(Debug, Clone, Default)]
 pub struct Case {
+    /// The mail server that hands it on; `None`: the door does not know.
+    pub mail_server: Option<MailServer>,
     /// The SMTP client that handed the message to the mail server.
     pub client: Client,
     /// The mail server's own name (`{j}`), by which it signs Received fields, when it told.
@@ -34,7 +36,16 @@ pub enum MailServer {
 
 impl MailServer {
     /// Both, with the names that the configuration has for them.
-    pub const NAMES: [(&str, Self); 2] = [("postfix", Self::Postfix), ("sendmail", Self::Sendmail)];
+    pub const NAMES: [(&str, Self); 2] =
+        [(Self::Postfix.name(), Self::Postfix), (Self::Sendmail.name(), Self::Sendmail)];
+
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Postfix => "postfix",
+            Self::Sendmail => "sendmail",
+        }
+    }
 
     /// Its name as people write it.
     pub fn title(self) -> &'static str {

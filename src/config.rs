@@ -15,6 +15,7 @@ mod postfix;
 mod provider_settings;
 mod reader;
 mod scope;
+mod sendmail;
 mod suggest;
 mod syntax;
 mod telemetry;
@@ -41,6 +42,7 @@ pub use self::policy::Policy;
 pub use self::postfix::{DEFAULT_POSTFIX_DIRECTORY, Postfix, TableType};
 pub use self::provider_settings::{name as setting_name, value as setting_value};
 pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes, name as scope_name};
+pub use self::sendmail::{DEFAULT_SENDMAIL_DIRECTORY, Sendmail};
 pub use self::telemetry::Telemetry;
 use crate::case::Limits;
 pub use crate::case::MailServer;
@@ -91,6 +93,8 @@ pub struct Config {
     pub loops: Loops,
     /// Section `[postfix]`.
     pub postfix: Postfix,
+    /// Section `[sendmail]`.
+    pub sendmail: Sendmail,
     /// Section `[mailbox]`.
     pub mailbox: Mailbox,
     /// Section `[edge]`; `None` without one.

@@ -20,7 +20,7 @@ pub use modes::Modes;
 use sender::{Sender, direction, is_null};
 
 use crate::address::Address;
-use crate::case::{Case, Limits};
+use crate::case::{Case, Limits, MailServer};
 use crate::headers::{self, Markers};
 use crate::kind;
 use crate::lock_down::LockDown;
@@ -40,6 +40,8 @@ pub struct Site {
     pub hosted: HashSet<String>,
     /// What makes a client the relay or internal.
     pub trust: Trust,
+    /// The mail server that is served; `None`: whichever comes.
+    pub mail_server: Option<MailServer>,
     /// Whether there is a relay that takes mail, and what it hands back. Without one, nothing is ever routed.
     pub relay: Option<Relay>,
     /// Whose mail belongs on the relay.
@@ -207,11 +209,7 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
     let mut verdict = Verdict {
         disposition: Disposition::Continue,
         route: if facts.in_scope { Route::Relay } else { Route::Direct },
-        sender_table_route: site.sender_table.load().route(
-            &case.envelope.sender,
-            sender.envelope.as_ref(),
-            sender.envelope_in_scope,
-        ),
+        sender_table_route: sender_table_route(site, case, &sender),
         spam: Spam::None,
         kind: facts.kind,
         direction,
@@ -223,7 +221,7 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
         mode: Mode::Enforce,
         would: None,
     };
-    if let Some((refusal, why)) = admission::refused_for_now(case, trusted.err()) {
+    if let Some((refusal, why)) = admission::refused_for_now(site, case, trusted.err()) {
         verdict.disposition = refusal;
         verdict.reasons.push(why);
         return verdict;
@@ -266,6 +264,18 @@ fn decide(site: &Site, case: &Case, mark_spam: bool) -> Verdict {
         verdict.edits = edits(case, &removed, verdict.spam, effects);
     }
     verdict
+}
+
+/// Where the mail server sends mail of this sender by itself. Sendmail has no table: it asks the daemon, by the envelope
+/// sender alone as long as there is no verdict.
+fn sender_table_route(site: &Site, case: &Case, sender: &Sender) -> Option<Route> {
+    match case.mail_server {
+        Some(MailServer::Sendmail) => Some(if sender.envelope_in_scope { Route::Relay } else { Route::Direct }),
+        _ => {
+            let table = site.sender_table.load();
+            table.route(&case.envelope.sender, sender.envelope.as_ref(), sender.envelope_in_scope)
+        }
+    }
 }
 
 /// The message is refused for now: what the policy would have said of it is not known.

@@ -18,6 +18,7 @@ use indymilter::{Actions, Callbacks, Context, EomContext, MacroStage, NegotiateC
 
 use crate::case::Case;
 use crate::judge::{self, Site};
+use crate::routing::Routes;
 use crate::telemetry;
 use crate::verdict::Verdict;
 
@@ -46,7 +47,7 @@ const WANTED_OPTIONS: ProtoOpts = ProtoOpts::NOREPLY_CONNECT
 /// them; the queue id at DATA, the first stage at which it always has one. Later stages repeat their macros before
 /// every header field and body chunk, so that nothing real is asked for there; an empty list would mean the default.
 const MACROS: &[(MacroStage, &str)] = &[
-    (MacroStage::Connect, NO_MACRO),
+    (MacroStage::Connect, "v"),
     (MacroStage::Helo, NO_MACRO),
     (MacroStage::Mail, "i j {tls_version} {cert_subject} {auth_authen} {daemon_addr} {daemon_port}"),
     (MacroStage::Rcpt, NO_MACRO),
@@ -60,7 +61,12 @@ const NO_MACRO: &str = "{conbool_none}";
 /// The callbacks for indymilter: one [`Session`] for each connection of the mail server.
 ///
 /// A message is judged by the site that is current when its MAIL command comes, to its end.
-pub fn callbacks(current: Arc<CurrentSite>, under_way: Arc<UnderWay>, judge: Judge) -> Callbacks<Session> {
+pub fn callbacks(
+    current: Arc<CurrentSite>,
+    under_way: Arc<UnderWay>,
+    routes: Arc<Routes>,
+    judge: Judge,
+) -> Callbacks<Session> {
     let at_negotiation = current.clone();
     Callbacks::new()
         .on_negotiate(move |context, actions, options| {
@@ -68,12 +74,14 @@ pub fn callbacks(current: Arc<CurrentSite>, under_way: Arc<UnderWay>, judge: Jud
             Box::pin(async move { status })
         })
         .on_connect(|context, _hostname, socket| {
-            let status = session(context).connect(&socket);
+            let Context { data, macros, .. } = context;
+            let status = data.get_or_insert_default().connect(&socket, macros);
             Box::pin(async move { status })
         })
         .on_mail(move |context, arguments| {
             let Context { data, macros, .. } = context;
-            let status = data.get_or_insert_default().mail(current.load_full(), &under_way, &arguments, macros);
+            let status =
+                data.get_or_insert_default().mail(current.load_full(), &under_way, &routes, &arguments, macros);
             Box::pin(async move { status })
         })
         .on_rcpt(|context, arguments| {

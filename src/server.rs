@@ -21,6 +21,7 @@ pub use policy::{PolicyService, serve as serve_policy};
 
 use crate::config;
 use crate::milter::{CurrentSite, Judge, UnderWay};
+use crate::routing::Routes;
 use crate::telemetry::{self, Door};
 
 /// Serves connections on these sockets until `shutdown` completes; then lets running SMTP sessions finish for
@@ -33,6 +34,7 @@ pub async fn run(
     sockets: Sockets,
     settings: &config::Milter,
     site: Arc<CurrentSite>,
+    routes: Arc<Routes>,
     judge: Judge,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -46,6 +48,7 @@ pub async fn run(
             number,
             site.clone(),
             under_way.clone(),
+            routes.clone(),
             judge,
             settings.idle_timeout,
             stopped.clone(),

@@ -14,7 +14,7 @@ use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
     self, Authentication, Config, Direct, Doctor, Edge, HoldBack, InnerTls, Ldap, LdapServer, LockDown, Log, LogFormat,
     Loops, MailServer, Mailbox, Membership, Milter, Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes,
-    Socket, TableType, Telemetry, VerifyRecipients,
+    Sendmail, Socket, TableType, Telemetry, VerifyRecipients,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
@@ -140,6 +140,11 @@ fn five_lines_are_enough() {
         direct: Direct { next_hop: None },
         loops: Loops { max_passes: 4, max_host_passes: 15, action: LoopAction::Quarantine },
         postfix: Postfix { config_directory: "/etc/postfix".into(), table_type: None },
+        sendmail: Sendmail {
+            directory: "/etc/mail".into(),
+            program: "/usr/sbin/sendmail".into(),
+            local_mailers: vec![],
+        },
         mailbox: Mailbox { spam_folder: "Spam".into() },
         edge: None,
         ldap: None,
@@ -228,6 +233,11 @@ fn everything_can_be_set() {
         direct: Direct { next_hop: Some("[mail.customer.test]:submission".into()) },
         loops: Loops { max_passes: 9, max_host_passes: 20, action: LoopAction::Reject },
         postfix: Postfix { config_directory: file("postfix"), table_type: Some(TableType::Lmdb) },
+        sendmail: Sendmail {
+            directory: file("mail"),
+            program: "/usr/local/sbin/sendmail".into(),
+            local_mailers: ["cyrusv2", "dovecot-lda"].map(Into::into).into(),
+        },
         mailbox: Mailbox { spam_folder: "Junk/Müll".into() },
         edge: Some(Edge {
             inner: "[inner.customer.test]:2525".into(),

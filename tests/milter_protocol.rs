@@ -13,6 +13,7 @@ use conbool_milter::case::Case;
 use conbool_milter::config::{Config, Socket};
 use conbool_milter::judge::{self, Site};
 use conbool_milter::milter::{CurrentSite, Judge};
+use conbool_milter::routing::Routes;
 use conbool_milter::server;
 use conbool_milter::site;
 use conbool_milter::verdict::Verdict;
@@ -47,7 +48,9 @@ impl Daemon {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            runtime.block_on(server::run(sockets, &config.milter, site, judge, shutdown)).unwrap();
+            runtime
+                .block_on(server::run(sockets, &config.milter, site, Arc::new(Routes::volatile()), judge, shutdown))
+                .unwrap();
         });
         Self { folder, stop: Some(stop), thread: Some(thread) }
     }

@@ -14,6 +14,7 @@ use super::mx_watch::{self, MxWatch};
 use crate::config::Config;
 use crate::judge::{self, Site};
 use crate::milter::CurrentSite;
+use crate::routing::Routes;
 use crate::scope::ScopeSets;
 use crate::server::{self, Sockets};
 use crate::sources::{Loaded, Refresher};
@@ -48,6 +49,7 @@ pub fn run(path: &Path) -> Result<(), String> {
         let policy =
             server::serve_policy(std::mem::take(&mut sockets.policy), &config.policy, &current).map_err(failed)?;
         let mut watch = watch.map(|watch| mx_watch::start(watch, current.clone()));
+        let routes = Arc::new(Routes::volatile());
         let sender_table = sender_table::start(config.clone(), current.clone()).await;
         let shutdown = async {
             avoid_huge_pages();
@@ -68,7 +70,7 @@ pub fn run(path: &Path) -> Result<(), String> {
             }
             notify(&[NotifyState::Stopping]);
         };
-        let served = server::run(sockets, &config.milter, current.clone(), judge::judge, shutdown).await;
+        let served = server::run(sockets, &config.milter, current.clone(), routes, judge::judge, shutdown).await;
         served.map_err(|error| format!("cannot go on: {error}"))?;
         // Only now: SMTP sessions that went on until here may have asked it.
         policy.stop().await;

@@ -5,12 +5,15 @@ mod answers;
 mod ask;
 mod config_file;
 mod daemon;
+mod directories;
 mod edge;
 mod exchange_online;
 mod install;
+mod mta;
 mod open_xchange;
 mod postfix;
 mod rollback;
+mod sendmail;
 mod zimbra;
 
 use std::net::IpAddr;
@@ -19,7 +22,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::mta::change;
-use crate::mta::postfix::{Existing, Listeners, service};
+use crate::mta::postfix::{Existing, Listeners};
 
 /// Where the back-ups are, in the state directory.
 const BACKUPS: &str = "backups";
@@ -41,6 +44,7 @@ pub struct Arguments {
 enum Server {
     Edge(Box<edge::Arguments>),
     Postfix(postfix::Arguments),
+    Sendmail(sendmail::Arguments),
     OpenXchange(open_xchange::Arguments),
     Zimbra(zimbra::Arguments),
     ExchangeOnline(Box<exchange_online::Arguments>),
@@ -56,7 +60,7 @@ struct Flags {
     domains: Vec<String>,
     /// Mail server to set up [default: the one on this host]
     #[arg(long, value_name = "NAME")]
-    mail_server: Option<answers::MailServer>,
+    mail_server: Option<mta::MailServer>,
     /// Network that the relay connects from; the provider tells it; give it once for each
     #[arg(long = "relay-network", value_name = "NETWORK")]
     relay_networks: Vec<String>,
@@ -113,7 +117,7 @@ struct Flags {
 }
 
 /// Where the split listeners of Postfix listen.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 struct ListenerFlags {
     /// Loopback address of the split listeners [default: 127.0.0.1]
     #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
@@ -153,6 +157,7 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
         None if arguments.flags.rollback => rollback::run(config, &arguments.flags),
         None => install::run(config, &arguments.flags),
         Some(Server::Postfix(arguments)) => postfix::run(config, arguments),
+        Some(Server::Sendmail(arguments)) => sendmail::run(config, arguments),
         Some(Server::Edge(arguments)) => edge::run(config, arguments),
         Some(Server::OpenXchange(arguments)) => open_xchange::run(config, arguments),
         Some(Server::Zimbra(arguments)) => zimbra::run(config, arguments),
@@ -190,15 +195,8 @@ fn recover(backups: &Path, apply: bool) -> Result<(), String> {
     for file in &files {
         eprintln!("  {}", file.display());
     }
-    if let Some(directory) = postfix_of(files.iter().map(PathBuf::as_path))
-        && service::is_running(directory)?
-    {
-        service::reload(directory, None)?;
+    match mta::of_files(files.iter().map(PathBuf::as_path)) {
+        Some(mta) if mta.is_running()? => mta.reload(),
+        _ => Ok(()),
     }
-    Ok(())
-}
-
-/// The configuration directory of the Postfix instance whose files these are.
-fn postfix_of<'a>(mut files: impl Iterator<Item = &'a Path>) -> Option<&'a Path> {
-    files.find(|file| file.ends_with("main.cf") || file.ends_with("master.cf")).and_then(Path::parent)
 }

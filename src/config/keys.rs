@@ -12,7 +12,7 @@ use super::reader::Reader;
 use super::{
     Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Edge, Log, LogFormat, Loops, MailServer, Milter,
     Relay, Rules, Socket, doctor, edge, files, ldap, limits, lock_down, mailbox, notation, policy, postfix,
-    provider_settings, scope, telemetry,
+    provider_settings, scope, sendmail, telemetry,
 };
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
@@ -64,6 +64,7 @@ pub fn read(reader: &mut Reader) -> Config {
         loops: loops(reader),
         mailbox: mailbox::read(reader),
         postfix: postfix::read(reader, &folder, edge.as_ref()),
+        sendmail: sendmail::read(reader, &folder),
         edge,
         ldap: ldap::read(reader, &folder),
         limits: limits::read(reader),

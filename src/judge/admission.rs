@@ -46,7 +46,18 @@ pub fn not_the_relay(client: &Client, proof: NotTheRelay) -> (Reply, Reason) {
 }
 
 /// What makes a message refused for now whatever the rules would say.
-pub fn refused_for_now(case: &Case, proof: Option<NotTheRelay>) -> Option<(Disposition, Reason)> {
+pub fn refused_for_now(site: &Site, case: &Case, proof: Option<NotTheRelay>) -> Option<(Disposition, Reason)> {
+    if let Some((served, other)) = site.mail_server.zip(case.mail_server).filter(|(served, other)| served != other) {
+        let text = "The mail system is not set up consistently; try again later".into();
+        let why = format!(
+            "it comes from {}, but mail_server says \"{}\": no route of the message would be carried out; correct \
+             mail_server and reload the daemon",
+            other.title(),
+            served.name()
+        );
+        let reply = Reply { code: "451", enhanced: "4.3.5", text };
+        return Some((Disposition::Tempfail(reply), reason("mail-server", why)));
+    }
     if let Some(proof) = proof {
         let (reply, why) = not_the_relay(&case.client, proof);
         return Some((Disposition::Tempfail(reply), why));

@@ -22,6 +22,7 @@ fn site_with(senders: AddressSet, site_script: &str) -> Site {
             relay_certificates: Vec::new(),
             internal_networks: vec!["10.0.0.0/8".parse().unwrap()],
         },
+        mail_server: None,
         relay: Some(Relay { hands_back: true }),
         scope: Scope { senders: Arc::new(senders), from_field: true },
         sender_table: Arc::new(ArcSwap::from_pointee(SenderTable::HostedDomains)),

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use indymilter::{Macros, ProtoOpts, SocketInfo, Status};
 
 use super::under_way::{Place, UnderWay};
-use crate::case::{Case, Client, HeaderSection, Limit};
+use crate::case::{Case, Client, HeaderSection, Limit, MailServer};
 use crate::judge::{self, Site};
+use crate::routing::{self, Routes, Transaction};
 use crate::telemetry;
 use crate::verdict::Reply;
 
@@ -17,11 +18,23 @@ use crate::verdict::Reply;
 const MAX_RECIPIENTS: usize = 50_000;
 
 /// The state of one connection: the SMTP client, and the transaction under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Session {
     options: ProtoOpts,
+    mail_server: MailServer,
     client: Client,
     message: Option<Message>,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            options: ProtoOpts::default(),
+            mail_server: MailServer::Postfix,
+            client: Client::default(),
+            message: None,
+        }
+    }
 }
 
 /// The transaction under way.
@@ -33,6 +46,8 @@ pub struct Message {
     pub case: Case,
     /// The mail server's queue id; empty if it has not told.
     pub queue_id: String,
+    /// What Sendmail, which asks where mail goes, is told of it.
+    pub transaction: Option<Transaction>,
     body_skipped: bool,
     place: Option<Place>,
 }
@@ -80,12 +95,13 @@ impl Session {
     }
 
     /// A new SMTP client.
-    pub fn connect(&mut self, socket: &SocketInfo) -> Status {
+    pub fn connect(&mut self, socket: &SocketInfo, macros: &Macros) -> Status {
         let address = match socket {
             SocketInfo::Inet(address) => Some(address.ip()),
             _ => None,
         };
         self.client = Client { address, ..Client::default() };
+        self.mail_server = mail_server(macros.get(c"v"));
         self.message = None;
         self.answer(ProtoOpts::NOREPLY_CONNECT)
     }
@@ -95,6 +111,7 @@ impl Session {
         &mut self,
         site: Arc<Site>,
         under_way: &Arc<UnderWay>,
+        routes: &Arc<Routes>,
         arguments: &[CString],
         macros: &Macros,
     ) -> Status {
@@ -113,14 +130,21 @@ impl Session {
                 None => address,
             }),
         };
-        let mut case = Case { client: self.client.clone(), host: text(c"j"), ..Case::default() };
+        let mut case = Case {
+            mail_server: Some(self.mail_server),
+            client: self.client.clone(),
+            host: text(c"j"),
+            ..Case::default()
+        };
         case.envelope.sender = path(arguments);
         let queue_id = text(c"i").unwrap_or_default();
         // The message before it has ended.
         self.message = None;
         let place = under_way.enter(site.limits.messages);
         let is_one_too_many = place.is_none();
-        let message = self.message.insert(Message { site, case, queue_id, body_skipped: false, place });
+        let transaction = (self.mail_server == MailServer::Sendmail)
+            .then(|| routes.begin(&queue_id, routing::by_sender(&site, &case.envelope.sender)));
+        let message = self.message.insert(Message { site, case, queue_id, transaction, body_skipped: false, place });
         if is_one_too_many {
             message.exceed(Limit::Messages);
         }
@@ -205,4 +229,13 @@ fn path(arguments: &[CString]) -> String {
     let path = arguments.first().map(|argument| argument.to_string_lossy()).unwrap_or_default();
     let path = path.trim();
     path.strip_prefix('<').and_then(|path| path.strip_suffix('>')).unwrap_or(path).to_string()
+}
+
+/// The mail server of a connection, by its macro `v`: Sendmail's is its version, Postfix's its name and version. One that
+/// tells none is taken for Postfix.
+fn mail_server(version: Option<&CStr>) -> MailServer {
+    match version.and_then(|version| version.to_bytes().first()) {
+        Some(byte) if byte.is_ascii_digit() => MailServer::Sendmail,
+        _ => MailServer::Postfix,
+    }
 }

@@ -36,7 +36,7 @@ use crate::provider::Provider;
 pub use command::{CommandError, quoted};
 pub use existing::Existing;
 pub use indexed_table::TableError;
-pub use milter_client::MilterClient;
+pub use milter_client::milter_client;
 pub use upkeep::{Done, SETTLING_TIME, Upkeep};
 
 /// What the Postfix configuration is generated from.

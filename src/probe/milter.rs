@@ -27,7 +27,7 @@ impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => f.write_str(
-                "it takes the connection and closes it again: too many connections, or it does not like Postfix",
+                "it takes the connection and closes it again: too many connections, or it does not like the mail server",
             ),
             Self::Io(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 f.write_str("it takes the connection and says nothing: it hangs, or all its connections are in use")

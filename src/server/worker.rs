@@ -11,6 +11,7 @@ use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::milter::{self, CurrentSite, Judge, MilterStream, Socket, UnderWay};
+use crate::routing::Routes;
 use crate::telemetry::{self, Connected, Door};
 
 /// A connection on its way from the accepting thread.
@@ -111,6 +112,7 @@ pub fn start(
     number: usize,
     site: Arc<CurrentSite>,
     under_way: Arc<UnderWay>,
+    routes: Arc<Routes>,
     judge: Judge,
     idle_timeout: Duration,
     mut stopped: watch::Receiver<bool>,
@@ -133,7 +135,7 @@ pub fn start(
                     future::pending::<()>().await;
                 }
             };
-            let callbacks = milter::callbacks(site, under_way, judge);
+            let callbacks = milter::callbacks(site, under_way, routes, judge);
             // Ends by the shutdown only: Incoming reports no errors.
             let _ = indymilter::run(incoming, callbacks, config, shutdown).await;
         });

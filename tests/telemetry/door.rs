@@ -10,6 +10,7 @@ use conbool_milter::case::Case;
 use conbool_milter::config::Config;
 use conbool_milter::judge::{self, Site};
 use conbool_milter::milter::CurrentSite;
+use conbool_milter::routing::Routes;
 use conbool_milter::server::{self, Sockets};
 use conbool_milter::site;
 use conbool_milter::verdict::Verdict;
@@ -135,7 +136,9 @@ fn a_worker_that_hangs_is_not_alive() {
         let shutdown = async {
             let _ = stopped.await;
         };
-        runtime.block_on(server::run(sockets, &config.milter, site, hang, shutdown)).unwrap();
+        runtime
+            .block_on(server::run(sockets, &config.milter, site, Arc::new(Routes::volatile()), hang, shutdown))
+            .unwrap();
     });
     let ask = || get_from(&folder.join("telemetry.sock"), "/healthz");
     assert_eq!(ask().code, 200);

@@ -3,8 +3,11 @@
 use super::context::Context;
 use crate::config::Config;
 use crate::finding::{Area, Finding, Status};
+use crate::mta::delivery::Post;
 use crate::mta::postfix::Existing;
+use crate::mta::postfix::delivery::Postal;
 use crate::mta::postfix::inspect::{self, Examined};
+use crate::mta::{MilterClient, postfix};
 use crate::probe::relay;
 use crate::sources::Loaded;
 
@@ -36,4 +39,17 @@ pub fn relay_client(config: &Config, ask: bool) -> relay::Client {
         set_message_size_limit: "postconf -e message_size_limit=LIMIT",
         trust_anchors: Vec::new(),
     }
+}
+
+/// The mail server, to send by.
+///
+/// # Errors
+/// A sentence, if it cannot be asked how.
+pub fn post(config: &Config) -> Result<Box<dyn Post>, String> {
+    Ok(Box::new(Postal::of(&config.postfix.config_directory)?))
+}
+
+/// The mail server as the milter's client. One that cannot be asked is told of by the examination of the mail server.
+pub fn milter_client(config: &Config) -> Option<MilterClient> {
+    postfix::milter_client(config).ok().flatten()
 }

@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::context::Context;
-use super::handshake;
+use super::{handshake, mail_server};
 use crate::config::{Config, Socket};
 use crate::finding::{Area, Finding, Status};
-use crate::mta::postfix::MilterClient;
+use crate::mta::MilterClient;
 use crate::probe::account::{Account, Right, permissions};
 use crate::probe::policy;
 
@@ -25,8 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Examines every socket of the milter door and the policy door.
 pub fn examine(context: &Context) -> Vec<Finding> {
     let config = &context.config;
-    // A Postfix that cannot be asked is told of by the examination of the mail server.
-    let client = MilterClient::read(config).ok().flatten();
+    let client = mail_server::milter_client(config);
     let mut findings = Vec::new();
     for socket in &config.milter.sockets {
         let client = client.as_ref().filter(|client| client.of == *socket);
@@ -45,7 +44,7 @@ fn milter(socket: &Socket, client: Option<&MilterClient>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let owner = client.and_then(|client| Account::named(&client.owner));
     if let Socket::Unix(path) = socket {
-        findings.extend(unguarded(socket, path));
+        findings.extend(unguarded(socket, path, client));
     }
     let is_root = nix::unistd::geteuid().is_root();
     let (outcome, who) = match client {
@@ -119,7 +118,8 @@ fn why(socket: &Socket, client: Option<&MilterClient>, owner: Option<&Account>) 
         Some(client) if client.is_chrooted && !path.starts_with(&client.directory) => {
             let below = client.directory.join("conbool/milter.sock");
             let mend = format!("socket = \"unix:{}\"", below.display());
-            Some((format!("Postfix runs chrooted in {} and does not see it", client.directory.display()), mend))
+            let place = client.directory.display();
+            Some((format!("{} runs chrooted in {place} and does not see it", client.mail_server), mend))
         }
         _ => None,
     }
@@ -160,38 +160,63 @@ fn reachable(socket: &Socket, path: &Path, client: &MilterClient, owner: Option<
     }
 }
 
-/// Whoever can write to the directory can put another socket in the place of ours, and so can judge mail.
-fn unguarded(socket: &Socket, path: &Path) -> Option<Finding> {
-    let folder = path.parent()?;
-    let metadata = fs::metadata(folder).ok()?;
-    let is_open = metadata.mode() & 0o002 != 0;
-    let seen = format!("{} ({}): everybody can put another socket there", folder.display(), permissions(&metadata));
-    is_open.then(|| {
-        finding("socket-directory", socket, Status::Fail, seen).mended_by(format!("chmod o-w {}", folder.display()))
-    })
+/// Whoever can write to the directory can put another socket in the place of ours, and so can judge mail. A mail server
+/// may want more of the whole path.
+fn unguarded(socket: &Socket, path: &Path, client: Option<&MilterClient>) -> Option<Finding> {
+    const CHECK: &str = "socket-directory";
+    let writable = |folder: &Path, bits: u32| fs::metadata(folder).ok().filter(|found| found.mode() & bits != 0);
+    let shown = |folder: &Path, found: &fs::Metadata| format!("{} ({})", folder.display(), permissions(found));
+    let parent = path.parent()?;
+    if let Some(found) = writable(parent, 0o002) {
+        let seen = format!("{}: everybody can put another socket there", shown(parent, &found));
+        let mend = format!("chmod o-w {}", parent.display());
+        return Some(finding(CHECK, socket, Status::Fail, seen).mended_by(mend));
+    }
+    let client = client.filter(|client| client.wants_safe_path)?;
+    let (folder, found) = path.ancestors().skip(1).find_map(|folder| Some((folder, writable(folder, 0o022)?)))?;
+    let seen = format!(
+        "{} can be written to by others than its owner: {} takes no socket below",
+        shown(folder, &found),
+        client.mail_server
+    );
+    Some(finding(CHECK, socket, Status::Fail, seen).mended_by(format!("chmod go-w {}", folder.display())))
 }
 
 /// A socket of the policy door.
 fn policy_socket(socket: &Socket, config: &Config) -> Finding {
     const CHECK: &str = "policy";
     let recipient = format!("postmaster@{}", config.domains.first().map_or("localhost", String::as_str));
-    let answer = match socket {
-        Socket::Unix(path) => UnixStream::connect(path).and_then(|stream| {
-            stream.set_read_timeout(Some(PATIENCE))?;
-            asked(stream, &recipient)
-        }),
-        Socket::Inet(address, port) => TcpStream::connect_timeout(&SocketAddr::new(*address, *port), PATIENCE)
-            .and_then(|stream| {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                asked(stream, &recipient)
-            }),
-    };
-    match answer {
-        Ok(action) => finding(CHECK, socket, Status::Pass, format!("answers {action}")),
-        Err(error) => finding(CHECK, socket, Status::Fail, error.to_string()).mended_by(START),
+    answers(CHECK, socket, |mut stream| policy::ask(&mut stream, &recipient))
+}
+
+/// Whether a door answers a question.
+fn answers(
+    check: &'static str,
+    socket: &Socket,
+    ask: impl FnOnce(Box<dyn Stream>) -> std::io::Result<String>,
+) -> Finding {
+    match connect(socket).and_then(ask) {
+        Ok(answer) => finding(check, socket, Status::Pass, format!("answers {}", answer.trim_end())),
+        Err(error) => finding(check, socket, Status::Fail, error.to_string()).mended_by(START),
     }
 }
 
-fn asked(mut stream: impl Read + Write, recipient: &str) -> std::io::Result<String> {
-    policy::ask(&mut stream, recipient)
+/// A connection of either family.
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+fn connect(socket: &Socket) -> std::io::Result<Box<dyn Stream>> {
+    Ok(match socket {
+        Socket::Unix(path) => {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Box::new(stream)
+        }
+        Socket::Inet(address, port) => {
+            let stream = TcpStream::connect_timeout(&SocketAddr::new(*address, *port), PATIENCE)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Box::new(stream)
+        }
+    })
 }

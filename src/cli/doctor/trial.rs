@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep};
 
 use super::context::Context;
+use super::mail_server;
 use crate::address::AddressSet;
 use crate::cli::status::{Answer, client};
 use crate::finding::{Area, Finding, Status};
-use crate::mta::postfix::delivery::{self, Delivery, Postal};
+use crate::mta::delivery::{Delivery, Post};
 use crate::sources::Loaded;
 use crate::telemetry::probes::PROBE;
 use crate::telemetry::status::ProbeStatus;
@@ -52,22 +53,22 @@ pub async fn run(context: &Context, recipient: &str, deadline: Instant) -> Vec<F
         "From: <{sender}>\nTo: <{recipient}>\nSubject: Probe of conbool-milter {since}\nMessage-ID: <{message_id}>\n\n\
          This message was sent by `conbool-milter doctor --probe`, to see by which way it goes.\n"
     );
-    let postal = match Postal::of(&config.postfix.config_directory) {
-        Ok(postal) => postal,
+    let post = match mail_server::post(config) {
+        Ok(post) => post,
         Err(error) => return vec![finding("probe-submission", Status::Unknown, error)],
     };
-    if let Err(error) = postal.send(&sender, recipient, &message) {
+    if let Err(error) = post.send(&sender, recipient, &message) {
         return vec![finding("probe-submission", Status::Fail, error).mended_by(context.command("doctor mail-server"))];
     }
     let mut findings =
         vec![finding("probe-submission", Status::Pass, format!("taken from {sender} as <{message_id}>"))];
     let mut seen = Seen::default();
     while !seen.is_complete() && Instant::now() < deadline {
-        seen.look(context, &postal, &message_id).await;
+        seen.look(context, &*post, &message_id).await;
         sleep(LOOK_EVERY).await;
     }
     findings.push(verdict(&seen, context, finding));
-    findings.push(outcome(&seen, context, finding));
+    findings.push(outcome(&seen, context, post.name(), finding));
     findings
 }
 
@@ -99,7 +100,7 @@ impl Seen {
             && (self.delivery.as_ref().is_some_and(|delivery| delivery.status != "deferred") || self.no_log.is_some())
     }
 
-    async fn look(&mut self, context: &Context, postal: &Postal, message_id: &str) {
+    async fn look(&mut self, context: &Context, post: &dyn Post, message_id: &str) {
         if self.verdict.is_none() && self.no_status.is_none() {
             let sockets = &context.config.telemetry.sockets;
             match client::ask(sockets).await {
@@ -111,10 +112,10 @@ impl Seen {
                 Ok(Answer::Trouble(trouble)) | Err(trouble) => self.no_status = Some(trouble),
             }
         }
-        match postal.log() {
+        match post.log() {
             Ok(log) => {
-                self.queue_id = self.queue_id.take().or_else(|| delivery::queue_id(&log, message_id));
-                self.delivery = self.queue_id.as_ref().and_then(|id| delivery::last_delivery(&log, id));
+                self.queue_id = self.queue_id.take().or_else(|| post.queue_id(&log, message_id));
+                self.delivery = self.queue_id.as_ref().and_then(|id| post.last_delivery(&log, id));
             }
             Err(error) => self.no_log = Some(error),
         }
@@ -138,16 +139,21 @@ fn verdict(seen: &Seen, context: &Context, finding: impl Fn(&'static str, Status
     }
 }
 
-fn outcome(seen: &Seen, context: &Context, finding: impl Fn(&'static str, Status, String) -> Finding) -> Finding {
+fn outcome(
+    seen: &Seen,
+    context: &Context,
+    mail_server: &str,
+    finding: impl Fn(&'static str, Status, String) -> Finding,
+) -> Finding {
     const CHECK: &str = "probe-delivery";
     let wiring = context.command("doctor mail-server");
     let relay = context.command("doctor relay");
     match (&seen.delivery, &seen.queue_id, &seen.no_log) {
-        (Some(Delivery { transport, status, host, reply, tls }), ..) => {
+        (Some(Delivery { transport, is_to_relay, status, host, reply, tls }), ..) => {
             let tls = tls.as_deref();
             let way = format!("{status} by {transport} to {host}, {} TLS: {reply}", tls.unwrap_or("no"));
             match status.as_str() {
-                "sent" if !transport.contains("conbool-relay") => {
+                "sent" if !is_to_relay => {
                     finding(CHECK, Status::Fail, format!("past the relay: {way}")).mended_by(wiring)
                 }
                 "sent" if tls == Some("Verified") => finding(CHECK, Status::Pass, way),
@@ -161,13 +167,14 @@ fn outcome(seen: &Seen, context: &Context, finding: impl Fn(&'static str, Status
             finding(CHECK, Status::Unknown, error.clone()).mended_by(mend)
         }
         (None, Some(id), None) => {
-            let seen = format!("not delivered in time; Postfix has it in the queue as {id}");
+            let seen = format!("not delivered in time; {mail_server} has it in the queue as {id}");
             finding(CHECK, Status::Fail, seen).mended_by(relay)
         }
         (None, None, None) => {
-            let seen =
-                "Postfix's log does not name the message: it waits in the maildrop queue, or is logged elsewhere";
-            finding(CHECK, Status::Fail, seen.into()).mended_by(wiring)
+            let seen = format!(
+                "{mail_server}'s log does not name the message: it waits in the queue of sendmail(1), or is logged elsewhere"
+            );
+            finding(CHECK, Status::Fail, seen).mended_by(wiring)
         }
     }
 }

@@ -1,35 +1,22 @@
-//! What setup has to know: from the flags, the configuration file, Postfix, or whoever sits at the terminal.
+//! What setup has to know: from the flags, the configuration file, the mail server, or whoever sits at the terminal.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml_edit::Value;
 
 use super::Flags;
 use super::ask::{Asker, Question};
 use super::config_file::strings;
-use crate::config::{self, Config, DEFAULT_POSTFIX_DIRECTORY, ScopeMode, Socket};
-use crate::mta::postfix::survey::{self, Survey};
+use super::mta::{Mta, Survey};
+use crate::config::{self, Config, ScopeMode, Socket};
 use crate::provider::Provider;
-
-/// A kind of mail server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum MailServer {
-    /// Postfix.
-    Postfix,
-    /// Zimbra, which has a Postfix of its own.
-    Zimbra,
-    /// Sendmail.
-    Sendmail,
-}
 
 /// What was answered.
 #[derive(Debug, Default)]
 pub struct Answers {
     /// Keys of the configuration file (`relay.port`) with their values; `None`: to be removed.
     pub settings: Vec<(String, Option<Value>)>,
-    /// The configuration directory of the Postfix instance.
-    pub postfix: PathBuf,
     /// What the administrator should know of them, a sentence each.
     pub notes: Vec<String>,
 }
@@ -39,19 +26,18 @@ struct Sources<'a> {
     flags: &'a Flags,
     /// The configuration file as it is; `None` without one.
     before: Option<&'a Config>,
+    mta: &'a dyn Mta,
     survey: Survey,
 }
 
 /// Finds out everything, or asks.
 ///
 /// # Errors
-/// Wrong answers; or, without a terminal, what is missing.
-pub fn gather(flags: &Flags, before: Option<&Config>, asker: &mut Asker) -> Result<Answers, String> {
-    mail_server(flags, asker)?;
-    let Some(postfix) = instance(flags, before, asker)? else { return Ok(Answers::default()) };
-    let survey = survey::survey(&postfix).map_err(|error| format!("{}: {error}", postfix.display()))?;
-    let mut answers = Answers { postfix, notes: survey.unlisted.clone(), ..Answers::default() };
-    let sources = Sources { flags, before, survey };
+/// Wrong answers; what is missing without a terminal, `asker` knows.
+pub fn gather(flags: &Flags, before: Option<&Config>, mta: &dyn Mta, asker: &mut Asker) -> Result<Answers, String> {
+    let survey = mta.survey()?;
+    let mut answers = Answers { notes: survey.notes.clone(), ..Answers::default() };
+    let sources = Sources { flags, before, mta, survey };
     let provider = sources.provider(asker, &mut answers)?;
     sources.domains(asker, &mut answers)?;
     sources.networks(asker, &mut answers, provider.as_ref())?;
@@ -67,51 +53,6 @@ pub fn gather(flags: &Flags, before: Option<&Config>, asker: &mut Asker) -> Resu
     sources.direct(&mut answers);
     sources.places(&mut answers);
     Ok(answers)
-}
-
-/// Sees that it is one that can be set up here.
-fn mail_server(flags: &Flags, asker: &mut Asker) -> Result<(), String> {
-    let found = match flags.mail_server {
-        Some(server) => server,
-        None if Path::new("/opt/zimbra").is_dir() => MailServer::Zimbra,
-        None if !survey::instances().is_empty() || flags.postfix_config.is_some() => MailServer::Postfix,
-        None if Path::new("/etc/mail/sendmail.cf").exists() => MailServer::Sendmail,
-        None => {
-            return Err(
-                "No mail server is found on this host: no Postfix with a main.cf, no Zimbra. Install and start it \
-                        first, or name the directory of its configuration with --postfix-config."
-                    .to_owned(),
-            );
-        }
-    };
-    match found {
-        MailServer::Postfix => {
-            if asker.is_attended() {
-                eprintln!("Mail server: Postfix, found on this host.");
-            }
-            Ok(())
-        }
-        MailServer::Zimbra => {
-            Err("Zimbra regenerates the configuration of its Postfix: use `conbool-milter setup zimbra`.".to_owned())
-        }
-        MailServer::Sendmail => Err("Sendmail is to come: this version sets up Postfix.".to_owned()),
-    }
-}
-
-/// The Postfix instance: that of the flag, of the configuration, or the only one.
-fn instance(flags: &Flags, before: Option<&Config>, asker: &mut Asker) -> Result<Option<PathBuf>, String> {
-    let written = before.map(|config| &config.postfix.config_directory);
-    let absolute = |path: &PathBuf| std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()));
-    if let Some(named) = flags.postfix_config.as_ref().or(written) {
-        return absolute(named).map(Some);
-    }
-    let question = Question {
-        prompt: "Postfix instance",
-        flag: "--postfix-config DIR (there are several Postfix instances: postmulti -l)",
-        why: "There are several Postfix instances on this host: the one that sends mail to other sites is meant.",
-    };
-    let choices = survey::instances().iter().map(|path| path.display().to_string()).collect();
-    Ok(asker.choice(&question, choices, 0)?.map(PathBuf::from))
 }
 
 impl Sources<'_> {
@@ -150,11 +91,11 @@ impl Sources<'_> {
     }
 
     fn domains(&self, asker: &mut Asker, answers: &mut Answers) -> Result<(), String> {
+        let source = self.mta.sources().domains;
         let question = Question {
             prompt: "Hosted domains",
             flag: "--domain DOMAIN",
-            why: "The domains whose mail this server takes and sends. The default is what Postfix has in \
-                  virtual_mailbox_domains, virtual_alias_domains, relay_domains and mydestination.",
+            why: &format!("The domains whose mail this server takes and sends. The default is {source}."),
         };
         let default = self.before.map_or(&self.survey.domains, |config| &config.domains);
         let default = Some(default.as_slice()).filter(|domains| !domains.is_empty());
@@ -181,11 +122,14 @@ impl Sources<'_> {
             answers.settings.push(("relay_networks".to_owned(), None));
         }
 
+        let source = self.mta.sources().networks;
         let question = Question {
             prompt: "Internal networks",
             flag: "--internal-network NETWORK",
-            why: "Clients of your own, whose mail is outgoing without a log-in. The default is mynetworks of Postfix; this \
-                  host itself is always internal.",
+            why: &format!(
+                "Clients of your own, whose mail is outgoing without a log-in. The default is {source}; this host itself is \
+                 always internal."
+            ),
         };
         let found = self.before.map_or(&self.survey.internal_networks, |config| &config.internal_networks);
         let default = written(found);
@@ -330,16 +274,17 @@ impl Sources<'_> {
 
     /// Exempt mail goes where all mail went before.
     fn direct(&self, answers: &mut Answers) {
-        let found = || self.survey.relayhost.clone().filter(|_| self.before.is_none());
+        let found = || self.survey.next_hop.clone().filter(|_| self.before.is_none());
         if let Some(next_hop) = self.flags.direct_next_hop.clone().or_else(found) {
             answers.set("direct.next_hop", next_hop);
         }
     }
 
-    /// Socket, state, and which Postfix, as far as they are not the defaults.
+    /// Socket, state, and which mail server, as far as they are not the defaults.
     fn places(&self, answers: &mut Answers) {
-        let usual = || Socket::Unix(self.survey.queue_directory.join("conbool/milter.sock")).to_string();
+        let usual = || Socket::Unix(self.survey.socket.clone()).to_string();
         let socket = self.flags.socket.clone().or_else(|| self.before.is_none().then(usual));
+        let of_mta = self.mta.settings(self.before, socket.as_deref());
         answers.settings.extend(socket.map(|socket| ("socket".to_owned(), Some(socket.into()))));
         let directory = |path: &Path| {
             let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -347,12 +292,7 @@ impl Sources<'_> {
         };
         let state = self.flags.state_directory.as_deref();
         answers.settings.extend(state.map(|path| ("state_directory".to_owned(), directory(path))));
-        let written =
-            self.before.map_or(Path::new(DEFAULT_POSTFIX_DIRECTORY), |config| &config.postfix.config_directory);
-        if answers.postfix != written {
-            let postfix = directory(&answers.postfix);
-            answers.settings.push(("postfix.config_directory".to_owned(), postfix));
-        }
+        answers.settings.extend(of_mta);
     }
 }
 

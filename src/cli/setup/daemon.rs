@@ -37,8 +37,10 @@ pub struct Daemon<'a> {
     pub before: Option<&'a Config>,
     /// Whether the file has changed.
     pub changed: bool,
-    /// The table that it has to write before Postfix is told of it.
+    /// The table that it has to write before the mail server is told of it.
     pub table: Option<&'a Path>,
+    /// What the mail server is called.
+    pub mta: &'a str,
 }
 
 impl Daemon<'_> {
@@ -105,10 +107,11 @@ impl Daemon<'_> {
             _ => {
                 let names: Vec<String> = self.config.milter.sockets.iter().map(ToString::to_string).collect();
                 format!(
-                    "conbool-milter does not answer on {} within {seconds} s, so Postfix is not told of it: clients would \
-                     get a temporary error. Start it with this configuration, or restart it if it runs with another, and \
-                     see its log.",
-                    names.join(", ")
+                    "conbool-milter does not answer on {} within {seconds} s, so {} is not told of it: clients would get a \
+                     temporary error. Start it with this configuration, or restart it if it runs with another, and see its \
+                     log.",
+                    names.join(", "),
+                    self.mta
                 )
             }
         }

@@ -3,10 +3,12 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::ListenerFlags;
+use super::mta::{Mta, Postfix};
 use crate::config::{Config, DEFAULT_SPAM_FOLDER};
 use crate::mta::change::{Backup, Change, ChangeError, latest_backup};
 use crate::mta::dovecot::{self, Installed};
-use crate::mta::postfix::{self, Existing, Listeners, Request, queue, revision, service};
+use crate::mta::postfix::{queue, service};
 use crate::provider::Provider;
 
 /// Set up Postfix and Dovecot under Open-Xchange: shows what would change, and changes it with --apply
@@ -168,19 +170,16 @@ fn revise_postfix(
     provider: &Provider,
     directory: &Path,
 ) -> Result<Vec<String>, String> {
-    let existing = Existing::read(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let listeners = Listeners::default();
-    service::ports_are_free(&existing, listeners)?;
-    let request = Request { config, provider, config_directory: directory, existing, listeners };
-    let fragments = postfix::generate(&request).map_err(|error| error.to_string())?;
-    if let Some(table) = fragments.written_by_daemon.as_deref().filter(|table| !table.exists()) {
+    let postfix = Postfix { directory: directory.to_owned(), listeners: ListenerFlags::default() };
+    let wiring = postfix.revise(change, config, None, provider)?;
+    wiring.obstacle?;
+    if let Some(table) = wiring.table.filter(|table| !table.exists()) {
         return Err(format!(
             "{} is not there yet, without which Postfix would defer mail: start conbool-milter first, it writes it",
             table.display()
         ));
     }
-    revision::revise(change, directory, &fragments).map_err(|error| error.to_string())?;
-    Ok(fragments.notes)
+    Ok(wiring.notes)
 }
 
 /// The provider's script with the site's folder.

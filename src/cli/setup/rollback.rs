@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
+use super::mta::{self, Mta};
 use super::{Flags, daemon};
 use crate::config::{self, Config};
 use crate::mta::change::{self, Backup, Change, ChangeError};
-use crate::mta::postfix::queue::{self, Need};
-use crate::mta::postfix::service;
 
 /// How many messages are named in a refusal.
 const NAMED: usize = 10;
@@ -36,20 +35,14 @@ pub fn run(file: &Path, flags: &Flags) -> Result<(), String> {
             names.join(", ")
         ));
     }
-    let postfix = super::postfix_of(backup.paths());
-    let running = postfix.map(service::is_running).transpose()?.unwrap_or(false);
-    if let Some(directory) = postfix {
-        nothing_waits(directory, &back, &config)?;
-    }
+    let mta = mta::of_files(backup.paths());
+    let way = Way { back: &back, backup: &backup, mta: mta.as_deref(), config: &config };
+    way.nothing_waits()?;
     if !flags.apply {
         println!("Nothing was changed. With --apply, this is put in force.");
         return Ok(());
     }
-    let put_in_force = || match postfix {
-        Some(directory) if running => service::reload(directory, None),
-        _ => Ok(()),
-    };
-    go(&back, &backup, &backups, postfix, &config, put_in_force)?;
+    way.go(&backups)?;
     println!("As it was before.");
     if !file.exists() {
         println!("conbool-milter is of no more use here, and can be stopped.");
@@ -59,74 +52,59 @@ pub fn run(file: &Path, flags: &Flags) -> Result<(), String> {
     Ok(())
 }
 
-fn go(
-    back: &Change,
-    backup: &Backup,
-    backups: &Path,
-    postfix: Option<&Path>,
-    config: &Config,
-    put_in_force: impl Fn() -> Result<(), String>,
-) -> Result<(), String> {
-    let mut transaction = back.begin(backups, Some(backup)).map_err(|error| error.to_string())?;
-    let result = postfix
-        // Once more, as late as can be: mail goes on coming in.
-        .map_or(Ok(()), |directory| nothing_waits(directory, back, config))
-        .and_then(|()| transaction.place(|_| true).map_err(|error| error.to_string()))
-        .and_then(|()| postfix.map_or(Ok(()), service::check))
-        .map_err(|problem| (problem, false))
-        .and_then(|()| put_in_force().map_err(|problem| (problem, true)));
-    match result {
-        Ok(()) => transaction.commit().map(drop).map_err(|error| error.to_string()),
-        Err((problem, told)) => {
-            let error = transaction.undo(ChangeError::Refused(problem)).to_string();
-            let again = if told { put_in_force() } else { Ok(()) };
-            let again = again.err().map(|again| format!("\nThen: {again}")).unwrap_or_default();
-            Err(format!("{error}{again}"))
-        }
-    }
+/// The way from the files as they are to those of a back-up.
+struct Way<'a> {
+    back: &'a Change,
+    backup: &'a Backup,
+    /// The mail server whose files are among them.
+    mta: Option<&'a dyn Mta>,
+    config: &'a Config,
 }
 
-/// Sees that no mail in the queue needs what goes.
-fn nothing_waits(postfix: &Path, back: &Change, config: &Config) -> Result<(), String> {
-    let loses = |name: &str, word: &str| {
-        back.files().iter().any(|file| {
-            let has = |content: &Option<change::Content>| {
-                content.as_ref().is_some_and(|content| String::from_utf8_lossy(&content.bytes).contains(word))
-            };
-            file.path == postfix.join(name) && has(&file.before) && !has(&file.after)
-        })
-    };
-    let (transports, routes) = (loses("master.cf", "\nconbool-split "), loses("main.cf", "conbool_senders"));
-    if !transports && !routes {
-        return Ok(());
+impl Way<'_> {
+    fn go(&self, backups: &Path) -> Result<(), String> {
+        let running = self.mta.map_or(Ok(false), Mta::is_running)?;
+        let put_in_force = || self.mta.filter(|_| running).map_or(Ok(()), Mta::reload);
+        let mut transaction = self.back.begin(backups, Some(self.backup)).map_err(|error| error.to_string())?;
+        // Once more, as late as can be: mail goes on coming in.
+        let result = self
+            .nothing_waits()
+            .and_then(|()| transaction.place(|_| true).map_err(|error| error.to_string()))
+            .and_then(|()| self.mta.map_or(Ok(()), Mta::check))
+            .map_err(|problem| (problem, false))
+            .and_then(|()| put_in_force().map_err(|problem| (problem, true)));
+        match result {
+            Ok(()) => transaction.commit().map(drop).map_err(|error| error.to_string()),
+            Err((problem, told)) => {
+                let error = transaction.undo(ChangeError::Refused(problem)).to_string();
+                let again = if told { put_in_force() } else { Ok(()) };
+                let again = again.err().map(|again| format!("\nThen: {again}")).unwrap_or_default();
+                Err(format!("{error}{again}"))
+            }
+        }
     }
-    let waiting = queue::waiting(postfix, &config.domains).map_err(|error| error.to_string())?;
-    let waiting: Vec<_> = waiting
-        .iter()
-        .filter(|message| match message.need {
-            Need::Transport => transports,
-            Need::Relay => routes,
-        })
-        .collect();
-    if waiting.is_empty() {
-        return Ok(());
+
+    /// Sees that no mail in the queue needs what goes.
+    fn nothing_waits(&self) -> Result<(), String> {
+        let Some(mta) = self.mta else { return Ok(()) };
+        let waiting = mta.waiting(self.back, self.config)?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> = waiting
+            .iter()
+            .take(NAMED)
+            .map(|message| format!("  {} from {}: {}", message.queue_id, message.sender, message.fate))
+            .collect();
+        let more = waiting.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+        let commands = mta.queue_commands();
+        Err(format!(
+            "Mail in the queue needs the rules that would go. Nothing was changed.\n{}{more}\nWait until it is delivered ({} \
+             tries at once), or take it out of the queue ({}).",
+            lines.join("\n"),
+            commands.flush,
+            commands.delete
+        ))
     }
-    let lines: Vec<String> = waiting
-        .iter()
-        .take(NAMED)
-        .map(|message| {
-            let why = match message.need {
-                Need::Transport => "is marked for a transport that goes: it could not be delivered",
-                Need::Relay => "waits for the relay, and would go past it",
-            };
-            format!("  {} from {}: {why}", message.queue_id, message.sender)
-        })
-        .collect();
-    let more = waiting.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-    Err(format!(
-        "Mail in the queue needs the rules that would go. Nothing was changed.\n{}{more}\nWait until it is delivered (postqueue \
-         -f tries at once), or take it out of the queue (postsuper -d).",
-        lines.join("\n")
-    ))
 }

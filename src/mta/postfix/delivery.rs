@@ -1,12 +1,11 @@
 //! A message handed to Postfix, and what its log says became of it.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::command;
 use crate::config::DEFAULT_POSTFIX_DIRECTORY;
+use crate::mta::delivery::{self, Delivery, Post};
 
 /// One instance, to send by and to read the log of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,12 +14,6 @@ pub struct Postal {
     sendmail: PathBuf,
     log: Option<PathBuf>,
 }
-
-/// Where syslog writes what mail servers log.
-const LOGS: [&str; 3] = ["/var/log/mail.log", "/var/log/maillog", "/var/log/mail"];
-
-/// As much of the end of a log is read, in bytes.
-const TAIL: u64 = 4 << 20;
 
 impl Postal {
     /// Asks postconf for the instance's command and log.
@@ -33,81 +26,46 @@ impl Postal {
         let mut values = told.lines().map(str::trim);
         let mut next = || values.next().filter(|value| !value.is_empty()).map(PathBuf::from);
         let sendmail = next().unwrap_or_else(|| "/usr/sbin/sendmail".into());
-        let log = next().or_else(|| LOGS.iter().map(PathBuf::from).find(|log| log.is_file()));
+        let log = next().or_else(delivery::syslogs_file);
         Ok(Self { config_directory: config_directory.to_owned(), sendmail, log })
     }
+}
 
-    /// Hands a message over, as programs on this host do (sendmail(1)).
-    ///
-    /// # Errors
-    /// What the command says.
-    pub fn send(&self, sender: &str, recipient: &str, message: &str) -> Result<(), String> {
-        let failed = |error: std::io::Error| format!("{}: {error}", self.sendmail.display());
+impl Post for Postal {
+    fn name(&self) -> &'static str {
+        "Postfix"
+    }
+
+    fn send(&self, sender: &str, recipient: &str, message: &str) -> Result<(), String> {
         let mut command = Command::new(&self.sendmail);
         if self.config_directory != Path::new(DEFAULT_POSTFIX_DIRECTORY) {
             command.arg("-C").arg(&self.config_directory);
         }
-        command.args(["-i", "-f", sender, "--", recipient]).stdin(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(failed)?;
-        if let Some(mut input) = child.stdin.take() {
-            input.write_all(message.as_bytes()).map_err(failed)?;
-        }
-        let output = child.wait_with_output().map_err(failed)?;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        }
+        command.args(["-i", "-f", sender, "--", recipient]);
+        delivery::submit(command, message)
     }
 
-    /// The end of the log: of its file, or else of the systemd journal.
-    ///
-    /// # Errors
-    /// A sentence, if neither can be read.
-    pub fn log(&self) -> Result<String, String> {
-        let Some(path) = &self.log else {
-            // Facility 2 is mail (RFC 5424, 6.2.1).
-            let arguments = ["-q", "--no-pager", "-o", "short", "--since=-15min", "SYSLOG_FACILITY=2"];
-            let output = Command::new("journalctl").args(arguments).stdin(Stdio::null()).output();
-            let output = output.map_err(|error| format!("Postfix's log is not found, and journalctl: {error}"))?;
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        };
-        let read = || -> std::io::Result<Vec<u8>> {
-            let mut file = File::open(path)?;
-            let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
-            let mut bytes = Vec::new();
-            file.take(TAIL).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        let bytes = read().map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    fn log(&self) -> Result<String, String> {
+        delivery::end_of_log(self.log.as_ref())
+    }
+
+    fn queue_id(&self, log: &str, message_id: &str) -> Option<String> {
+        queue_id(log, message_id)
+    }
+
+    fn last_delivery(&self, log: &str, queue_id: &str) -> Option<Delivery> {
+        last_delivery(log, queue_id)
     }
 }
 
-/// What became of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    /// The transport, as its processes are called in the log: `postfix/conbool-relay/smtp`.
-    pub transport: String,
-    /// `sent`, `deferred`, `bounced` …
-    pub status: String,
-    /// The host and its address.
-    pub host: String,
-    /// What the host said, or why there was none.
-    pub reply: String,
-    /// How far TLS went: `Verified`, `Trusted`, `Untrusted`, `Anonymous`; `None` if there was none, or it is not logged.
-    pub tls: Option<String>,
-}
-
-/// The queue id of the message with this Message-ID, without angle brackets.
-pub fn queue_id(log: &str, message_id: &str) -> Option<String> {
+fn queue_id(log: &str, message_id: &str) -> Option<String> {
     let line = log.lines().find(|line| line.contains(&format!("message-id=<{message_id}>")))?;
     let (head, _) = line.rsplit_once(": message-id=")?;
     head.rsplit_once(' ').map(|(_, id)| id.to_owned())
 }
 
-/// The last delivery of a message, or of what the split listeners made of it; `None` as long as there is none.
-pub fn last_delivery(log: &str, queue_id: &str) -> Option<Delivery> {
+/// Of what the split listeners made of a message, too.
+fn last_delivery(log: &str, queue_id: &str) -> Option<Delivery> {
     let mut id = queue_id.to_owned();
     let mut found = None;
     let mut handshakes: Vec<(&str, &str)> = Vec::new();
@@ -130,8 +88,9 @@ pub fn last_delivery(log: &str, queue_id: &str) -> Option<Delivery> {
             id = next.trim().to_owned();
             continue;
         }
+        let is_to_relay = transport.contains("conbool-relay");
         let (transport, status, host) = (transport.to_owned(), status.to_owned(), host.to_owned());
-        found = Some(Delivery { transport, status, host, reply, tls });
+        found = Some(Delivery { transport, is_to_relay, status, host, reply, tls });
     }
     found
 }

@@ -208,12 +208,18 @@ impl Existing {
 
     /// Where the split listeners listen: where an earlier run put them, or else the default.
     pub fn listeners(&self) -> Listeners {
-        let mut listeners = Listeners::default();
+        self.split_listeners().unwrap_or_default()
+    }
+
+    /// Where those of an earlier run listen; `None` if there are none.
+    pub fn split_listeners(&self) -> Option<Listeners> {
+        let mut listeners = None;
         for (service, _) in self.services().filter(|(_, ours)| *ours) {
             let place = service.name.strip_suffix("/inet").and_then(|place| place.rsplit_once(':'));
             let Some((address, port)) = place else { continue };
             let address = address.trim_start_matches('[').trim_end_matches(']').parse();
             let (Ok(address), Ok(port)) = (address, port.parse()) else { continue };
+            let listeners: &mut Listeners = listeners.get_or_insert_default();
             listeners.address = address;
             match self.option(&service.name, "smtpd_recipient_restrictions") {
                 Some(filter) if filter.contains("conbool-relay:") => listeners.relay_port = port,

@@ -1,0 +1,45 @@
+//! Section `[sendmail]`.
+
+use std::path::{Path, PathBuf};
+
+use super::reader::Reader;
+use super::{files, keys};
+
+/// Where the Sendmail configuration is looked for when `sendmail.directory` is not given.
+pub const DEFAULT_SENDMAIL_DIRECTORY: &str = "/etc/mail";
+
+const DEFAULT_PROGRAM: &str = "/usr/sbin/sendmail";
+
+/// The Sendmail of this host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sendmail {
+    /// `sendmail.directory`: where `sendmail.mc`, `sendmail.cf` and `access` are; absolute, default `/etc/mail`.
+    pub directory: PathBuf,
+    /// `sendmail.program`: absolute, default `/usr/sbin/sendmail`.
+    pub program: PathBuf,
+    /// `sendmail.local_mailers`: mailers that deliver on this host, besides those that Sendmail's own configuration has.
+    pub local_mailers: Vec<String>,
+}
+
+/// Asks for every key of the section.
+pub fn read(reader: &mut Reader, folder: &Path) -> Sendmail {
+    let path = |written: &str| files::resolve(folder, written);
+    Sendmail {
+        directory: reader
+            .string("sendmail.directory", r#""/etc/mail""#, path)
+            .unwrap_or_else(|| DEFAULT_SENDMAIL_DIRECTORY.into()),
+        program: reader
+            .string("sendmail.program", r#""/usr/sbin/sendmail""#, path)
+            .unwrap_or_else(|| DEFAULT_PROGRAM.into()),
+        local_mailers: keys::plain(reader.strings("sendmail.local_mailers", r#"["cyrusv2"]"#, mailer)),
+    }
+}
+
+/// The name of a mailer, as the `M` lines of sendmail.cf and the macro `{rcpt_mailer}` have it: lower case.
+fn mailer(written: &str) -> Result<String, String> {
+    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_*".contains(&byte);
+    if written.is_empty() || !written.bytes().all(in_name) {
+        return Err("is not the name of a mailer; write one such as \"cyrusv2\", as sendmail.cf has it after M".into());
+    }
+    Ok(written.to_ascii_lowercase())
+}
