@@ -95,7 +95,7 @@ fn routed_as_everywhere() -> Result<(), Error> {
     let (mut ran, mut wrong) = (0, Vec::new());
     for file in case_file::list(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases"))? {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let case = case_file::read(&file)?;
+        let case = case_file::read(&file, Postfix::NAME)?;
         // Aliases and log-ins are the inner server's business, and programs on the host submit to the other instance.
         let is_here =
             !matches!(case.mail.via, Sender::Submission | Sender::Authenticated) && !name.starts_with("alias-");

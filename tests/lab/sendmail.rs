@@ -188,7 +188,7 @@ impl Sendmail {
 }
 
 impl MailServer for Sendmail {
-    const NAME: &'static str = "sendmail";
+    const NAME: &'static str = "Sendmail";
     const PREVIOUS: &'static str = "mc";
     const COMMAND: &'static str = "sendmail";
     const SETTINGS: (&'static str, &'static str) = (
