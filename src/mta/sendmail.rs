@@ -122,7 +122,12 @@ pub fn generate(request: &Request<'_>) -> Result<Fragments, Error> {
     if let Some(relay) = &request.provider.relay {
         let host = config.relay.host.as_deref().unwrap_or(&relay.host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let names = rules::Names { relay: value::bracketed("relay.host", host)?, direct: None, socketmap: None };
+        let names = rules::Names {
+            relay: value::bracketed("relay.host", host)?,
+            direct: None,
+            socketmap: None,
+            hosted: config.domains.clone(),
+        };
         let tls_name = match &config.relay.tls_name {
             Some(name) => value::host_name("relay.tls_name", name)?,
             None if host.parse::<IpAddr>().is_ok() => return Err(Error::NoTlsName(host.to_owned())),
