@@ -5,11 +5,15 @@
 //! seen (those of aliases, say) the rules ask the daemon. Sendmail queues, encrypts, retries and bounces.
 
 mod access;
+mod cf;
 mod existing;
+pub mod listener;
 pub mod queue;
 pub mod revision;
 pub mod rules;
 pub mod service;
+pub mod survey;
+pub mod test_mode;
 mod tls;
 pub mod trial;
 mod value;
@@ -22,6 +26,7 @@ use ipnet::IpNet;
 use crate::config::{Config, Socket};
 use crate::provider::Provider;
 
+pub use cf::Cf;
 pub use existing::{Existing, ExistingError};
 
 /// The mailer that goes to the relay.
@@ -117,7 +122,12 @@ pub fn generate(request: &Request<'_>) -> Result<Fragments, Error> {
     if let Some(relay) = &request.provider.relay {
         let host = config.relay.host.as_deref().unwrap_or(&relay.host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let names = rules::Names { relay: value::bracketed("relay.host", host)?, direct: None, socketmap: None };
+        let names = rules::Names {
+            relay: value::bracketed("relay.host", host)?,
+            direct: None,
+            socketmap: None,
+            hosted: config.domains.clone(),
+        };
         let tls_name = match &config.relay.tls_name {
             Some(name) => value::host_name("relay.tls_name", name)?,
             None if host.parse::<IpAddr>().is_ok() => return Err(Error::NoTlsName(host.to_owned())),
