@@ -6,11 +6,12 @@ pub mod dovecot;
 pub mod exchange_online;
 mod milter_client;
 pub mod postfix;
+mod scratch;
 pub mod sendmail;
 pub mod zimbra;
 
-pub use milter_client::MilterClient;
 use crate::config::{Config, MailServer};
+pub use milter_client::MilterClient;
 
 /// The mail server of this host: what the configuration says, or else the one whose configuration is there; Postfix if
 /// neither's is.

@@ -3,6 +3,9 @@
 use super::{DIRECT_MAILER, RELAY_MAILER};
 use crate::verdict::{DIRECT_PSEUDO_DOMAIN, RELAY_PSEUDO_DOMAIN};
 
+/// The map by which they ask.
+pub const MAP: &str = "conbool";
+
 /// What the rules name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
