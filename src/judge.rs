@@ -42,6 +42,8 @@ pub struct Site {
     pub trust: Trust,
     /// The mail server that is served; `None`: whichever comes.
     pub mail_server: Option<MailServer>,
+    /// Sendmail's mailers that deliver on this host, besides those that come with it.
+    pub local_mailers: Vec<String>,
     /// Whether there is a relay that takes mail, and what it hands back. Without one, nothing is ever routed.
     pub relay: Option<Relay>,
     /// Whose mail belongs on the relay.

@@ -5,12 +5,16 @@
 //! negotiated away. The body is refused with SKIP as soon as it cannot matter.
 
 mod frames;
+mod marking;
+mod recipients;
 mod render;
 mod session;
 mod stream;
 mod under_way;
+mod xtext;
 
 use std::ffi::CString;
+use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -18,9 +22,10 @@ use indymilter::{Actions, Callbacks, Context, EomContext, MacroStage, NegotiateC
 
 use crate::case::Case;
 use crate::judge::{self, Site};
-use crate::routing::Routes;
+use crate::routing::{Routes, Transaction};
 use crate::telemetry;
-use crate::verdict::Verdict;
+use crate::verdict::{Disposition, Verdict};
+use render::{Rendering, RouteMarks};
 
 pub use session::Session;
 pub use stream::{MilterStream, Socket};
@@ -34,6 +39,9 @@ pub type CurrentSite = ArcSwap<Site>;
 
 /// What a verdict may ask of the mail server.
 const NEEDED_ACTIONS: Actions = Actions::ADD_HEADER.union(Actions::CHANGE_HEADER).union(Actions::QUARANTINE);
+
+/// What it may ask of Sendmail besides.
+const RECIPIENT_ACTIONS: Actions = Actions::DELETE_RCPT.union(Actions::ADD_RCPT_EXT);
 
 /// What is asked of the mail server if it can do it: no replies where none is ever needed, header values with their
 /// leading space, and SKIP. RCPT needs replies where lock-down may refuse recipients.
@@ -49,8 +57,11 @@ const WANTED_OPTIONS: ProtoOpts = ProtoOpts::NOREPLY_CONNECT
 const MACROS: &[(MacroStage, &str)] = &[
     (MacroStage::Connect, "v"),
     (MacroStage::Helo, NO_MACRO),
-    (MacroStage::Mail, "i j {tls_version} {cert_subject} {auth_authen} {daemon_addr} {daemon_port}"),
-    (MacroStage::Rcpt, NO_MACRO),
+    (
+        MacroStage::Mail,
+        "i j {tls_version} {verify} {cn_subject} {cert_subject} {auth_authen} {daemon_addr} {daemon_port}",
+    ),
+    (MacroStage::Rcpt, "{rcpt_mailer} {rcpt_addr}"),
     (MacroStage::Data, "i"),
     (MacroStage::Eoh, NO_MACRO),
     (MacroStage::Eom, NO_MACRO),
@@ -85,9 +96,10 @@ pub fn callbacks(
             Box::pin(async move { status })
         })
         .on_rcpt(|context, arguments| {
-            let (status, refusal) = session(context).rcpt(&arguments);
-            if let Some(reply) = refusal {
-                render::refuse(&mut context.reply, &reply, status);
+            let Context { data, macros, reply, .. } = context;
+            let (status, refusal) = data.get_or_insert_default().rcpt(&arguments, macros);
+            if let Some(text) = refusal {
+                render::refuse(reply, &text, status);
             }
             Box::pin(async move { status })
         })
@@ -121,7 +133,7 @@ fn negotiate(
         // Ends the session; the mail server does as its default_action says.
         return Status::Reject;
     }
-    context.requested_actions = NEEDED_ACTIONS;
+    context.requested_actions = NEEDED_ACTIONS | (RECIPIENT_ACTIONS & actions);
     // indymilter has put in the stages without a callback; an old mail server may not know them all.
     let mut wanted = context.requested_opts | WANTED_OPTIONS;
     wanted.set(ProtoOpts::NOREPLY_RCPT, !refuses_recipients);
@@ -137,12 +149,18 @@ fn negotiate(
 
 async fn end_of_message(judge: Judge, context: &mut EomContext<Session>) -> Status {
     let Some(session) = &mut context.data else { return Status::Tempfail };
-    let Some(message) = session.end_of_message(&context.macros) else { return Status::Tempfail };
+    let Some(mut message) = session.end_of_message(&context.macros) else { return Status::Tempfail };
     let started = std::time::Instant::now();
-    let verdict = judge::guarded(|| judge(&message.site, &message.case));
+    let mut verdict = judge::guarded(|| judge(&message.site, &message.case));
     let elapsed = started.elapsed();
-    let rendering = render::Rendering { leading_space: session.leading_space() };
-    let carried_out = rendering.carry_out(&verdict, &context.actions, &mut context.reply).await;
+    let sendmail = message.from_sendmail.take();
+    let marks = sendmail.as_ref().map(|sendmail| marking::carry_out(&mut verdict, &message, sendmail));
+    let route = marks.as_deref().map_or(RouteMarks::Field, RouteMarks::Recipients);
+    let rendering = Rendering { leading_space: session.leading_space(), route };
+    let carried_out = match decide(sendmail.map(|sendmail| sendmail.transaction), &verdict).await {
+        Ok(()) => rendering.carry_out(&verdict, &context.actions, &mut context.reply).await,
+        Err(error) => Err(error.into()),
+    };
     telemetry::message_judged(&telemetry::Judged {
         queue_id: &message.queue_id,
         message_id: message.message_id().as_deref(),
@@ -156,4 +174,16 @@ async fn end_of_message(judge: Judge, context: &mut EomContext<Session>) -> Stat
         telemetry::verdict_not_carried_out(&message.queue_id, &error);
         Status::Tempfail
     })
+}
+
+/// Tells those who answer Sendmail's questions where a message goes that is taken, before Sendmail hears of it.
+async fn decide(transaction: Option<Transaction>, verdict: &Verdict) -> io::Result<()> {
+    let goes_on = matches!(verdict.disposition, Disposition::Continue | Disposition::Quarantine(_));
+    let Some(transaction) = transaction.filter(|_| goes_on) else { return Ok(()) };
+    let route = verdict.route;
+    if transaction.by_sender() == route {
+        return transaction.decided(route);
+    }
+    // Waits for the disk, which other messages of this worker need not.
+    tokio::task::spawn_blocking(move || transaction.decided(route)).await?
 }

@@ -105,6 +105,7 @@ pub fn load_policy(config: &Config) -> Result<Site, Vec<SiteError>> {
             internal_networks: config.internal_networks.clone(),
         },
         mail_server: config.mail_server,
+        local_mailers: config.sendmail.local_mailers.clone(),
         relay: provider.relay.is_some().then_some(judge::Relay { hands_back: provider.hands_in.back }),
         scope: Scope { senders: Arc::default(), from_field: config.scope.from_field },
         sender_table: Arc::new(ArcSwap::from_pointee(match config.has_static_sender_table() {

@@ -11,7 +11,7 @@ use lab::daemon::{Daemon, program};
 use lab::mail::{Ending, Mail, Sender};
 use lab::postfix::Prepared;
 use lab::process::{run, wait_for};
-use lab::site::Site;
+use lab::site::{MailServer, Site};
 use lab::{Error, Lab};
 
 fn main() -> ExitCode {
@@ -77,7 +77,7 @@ fn site() -> Result<Site, Error> {
     fs::write(fragments.join("master.cf"), master_cf.replace("@listener@", LISTENER))?;
     prepared.add_fragments(&fragments)?;
     let daemon = Daemon::start(&file, &lab.dir.join("daemon.log"))?;
-    Ok(Site { daemon, postfix: prepared.start()?, lab })
+    Ok(Site { daemon, mail_server: prepared.start()?, lab })
 }
 
 /// A message of the test: who sends it, its envelope, fields and body, and where each copy must arrive.
@@ -185,7 +185,7 @@ fn routes_behind_the_filter() -> Result<(), Error> {
     for sent in &MESSAGES {
         let complete = || Some(copies(&site, sent.name)).filter(|copies| copies.len() >= sent.arrives.len());
         let copies = wait_for(sent.name, complete)
-            .map_err(|error| format!("{error}: {:?}\n{}", copies(&site, sent.name), site.postfix.log()))?;
+            .map_err(|error| format!("{error}: {:?}\n{}", copies(&site, sent.name), site.mail_server.log()))?;
         let places: Vec<&str> = copies.iter().map(|(place, _)| place.as_str()).collect();
         if places != sent.arrives {
             return Err(format!("{} arrived at {places:?}, not at {:?}", sent.name, sent.arrives).into());
@@ -209,7 +209,7 @@ fn copies(site: &Site, subject: &str) -> Vec<(String, String)> {
         let messages = host.received().into_iter().map(|mail| String::from_utf8_lossy(&mail.message).into_owned());
         messages.map(|message| (host.name().to_owned(), message)).collect::<Vec<_>>()
     });
-    let files = site.postfix.mailboxes().into_iter().flat_map(|(_, mailbox)| fs::read_dir(mailbox.join("new")));
+    let files = site.lab.mailboxes().into_iter().flat_map(|(_, mailbox)| fs::read_dir(mailbox.join("new")));
     let in_mailboxes = files.flatten().flatten().filter_map(|entry| {
         let text = fs::read_to_string(entry.path()).ok()?;
         Some(("mailbox".to_owned(), text.replace('\n', "\r\n")))

@@ -9,8 +9,10 @@ use std::process::{Command, ExitCode, Output};
 
 use lab::edge::{Edge, Host};
 use lab::mail::{Ending, Mail, Sender, Sent};
+use lab::postfix::Postfix;
 use lab::process::{run, wait_for};
 use lab::report::{Report, TOKEN_FIELD};
+use lab::site::MailServer;
 use lab::smtp_client::{Reply, SmtpClient};
 use lab::{Error, case_file, case_run};
 
@@ -72,7 +74,7 @@ fn copies(edge: &Edge, token: &str, sent: &Sent, expected: &[(&str, &str)]) -> R
             found.iter().map(|(recipient, place)| (recipient.as_str(), place.as_str())).eq(expected.iter().copied());
         (same && report.settled).then_some(report)
     });
-    reached.map_err(|error| format!("{token}: {error}: {found:?}\n{}", edge.site.postfix.log()).into())
+    reached.map_err(|error| format!("{token}: {error}: {found:?}\n{}", edge.site.mail_server.log()).into())
 }
 
 /// The reply to RCPT in a session in which MAIL is due.
@@ -94,13 +96,13 @@ fn routed_as_everywhere() -> Result<(), Error> {
     let (mut ran, mut wrong) = (0, Vec::new());
     for file in case_file::list(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases"))? {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let case = case_file::read(&file)?;
+        let case = case_file::read(&file, Postfix::NAME)?;
         // Aliases and log-ins are the inner server's business, and programs on the host submit to the other instance.
         let is_here =
             !matches!(case.mail.via, Sender::Submission | Sender::Authenticated) && !name.starts_with("alias-");
         // The queue is tried again after minutes here.
         let is_soon = !name.starts_with("relay-replies") && !name.starts_with("direct-replies");
-        if case.site == "all" && is_here && is_soon {
+        if case.applies && case.site == "all" && is_here && is_soon {
             ran += 1;
             let result = case_run::run(&edge.site, &name, &case).and_then(|outcome| outcome.check(&case));
             wrong.extend(result.err().map(|error| format!("{name}: {error}")));
@@ -127,8 +129,7 @@ fn the_inner_server_sends() -> Result<(), Error> {
     edge.site.lab.host("relay.conbool.test").order("dora@other.test", "550 5.7.1 not this one", false);
     edge.send_from_desk(&mail("refused", "alice@customer.test", &["dora@other.test"], ""))?;
     wait_for("the bounce", || {
-        let mailbox =
-            edge.site.postfix.mailboxes().into_iter().find(|(address, _)| address == "alice@customer.test")?.1;
+        let mailbox = edge.site.lab.mailboxes().into_iter().find(|(address, _)| address == "alice@customer.test")?.1;
         let text = |entry: fs::DirEntry| fs::read_to_string(entry.path()).unwrap_or_default();
         let mut messages = fs::read_dir(mailbox.join("new")).ok()?.flatten().map(text);
         messages.any(|message| message.contains("not this one") && message.contains("Return-Path: <>")).then_some(())
@@ -178,7 +179,7 @@ fn mail_waits() -> Result<(), Error> {
         run(Command::new("postmulti").args(["-i", "postfix-conbool", "-p", action]))?;
     }
     edge.inner.control("start")?;
-    edge.site.postfix.flush()?;
+    edge.site.mail_server.flush()?;
     copies(&edge, "waiting", &waiting, &[("bob@customer.test", "mailbox")])?;
 
     let relay = edge.site.lab.host("relay.conbool.test");
@@ -186,7 +187,7 @@ fn mail_waits() -> Result<(), Error> {
     let sent = edge.send_from_desk(&mail("outbound", "alice@customer.test", &["carol@remote.test"], ""))?;
     copies(&edge, "outbound", &sent, &[("carol@remote.test", "queued")])?;
     relay.resume()?;
-    edge.site.postfix.flush()?;
+    edge.site.mail_server.flush()?;
     copies(&edge, "outbound", &sent, &[("carol@remote.test", "relay.conbool.test")]).map(drop)
 }
 
@@ -202,7 +203,7 @@ fn the_inner_server_logs_in() -> Result<(), Error> {
     let mut stranger = lab::mail::connect(&edge.site, Sender::WorldWithTls)?;
     let offered = stranger.command("EHLO somewhere.example.com")?;
     ensure(!offered.text.contains("AUTH"), || offered.text.clone())?;
-    let passwords = edge.site.postfix.config().join("sasl/edge_sasldb2");
+    let passwords = edge.site.mail_server.config().join("sasl/edge_sasldb2");
     let script = "printf secret | saslpasswd2 -p -c -u mail.customer.test -f \"$0\" inner && chown root:postfix \"$0\" && \
                   chmod 640 \"$0\"";
     run(Command::new("sh").args(["-c", script]).arg(&passwords))?;
@@ -288,9 +289,9 @@ fn the_other_instance_is_left_alone() -> Result<(), Error> {
     ensure(!refused.status.success() && said(&refused).contains("1 messages"), || said(&refused))?;
     expect(&lab::mail::connect(&edge.site, Sender::World)?.greeting, "220 mail.customer.test")?;
     edge.site.lab.host("relay.conbool.test").resume()?;
-    edge.site.postfix.flush()?;
+    edge.site.mail_server.flush()?;
     copies(&edge, "left", &sent, &[("carol@remote.test", "relay.conbool.test")])?;
-    wait_for("an empty queue", || edge.site.postfix.queue().is_ok_and(|queue| queue.is_empty()).then_some(()))?;
+    wait_for("an empty queue", || edge.site.mail_server.queue().is_ok_and(|queue| queue.is_empty()).then_some(()))?;
     edge.site.daemon.signal("TERM")?;
     wait_for("the daemon's end", || edge.site.daemon.ended().then_some(()))?;
     let gone = edge.setup(&["--rollback"])?;
@@ -313,13 +314,13 @@ fn the_only_instance() -> Result<(), Error> {
     wait_for("the message at the relay", || (relay.received().len() == 1).then_some(()))?;
     let sent = mail("inbound", "carol@remote.test", &["bob@customer.test"], "").send(&edge.site)?;
     ensure(sent.queue_id.is_some(), || format!("{sent:?}"))?;
-    wait_for("the message in the mailbox", || edge.site.postfix.mailboxes().pop())?;
+    wait_for("the message in the mailbox", || edge.site.lab.mailboxes().pop())?;
     let again = edge.setup(&["--apply"])?;
     ensure(said(&again).contains("nothing to change"), || said(&again))?;
     // Another setting is another change, put in force without a restart.
     let changed = edge.setup(&["--apply", "--queue-lifetime", "7200"])?;
     ensure(changed.status.success() && said(&changed).contains("+maximal_queue_lifetime = 7200s"), || said(&changed))?;
-    wait_for("an empty queue", || edge.site.postfix.queue().is_ok_and(|queue| queue.is_empty()).then_some(()))?;
+    wait_for("an empty queue", || edge.site.mail_server.queue().is_ok_and(|queue| queue.is_empty()).then_some(()))?;
     let gone = edge.setup(&["--rollback"])?;
     ensure(gone.status.success() && !Path::new("/etc/postfix/main.cf").exists(), || said(&gone))
 }

@@ -66,7 +66,7 @@ fn goes_round(action: &str) -> Result<(), Error> {
             if (verdict["decision"].as_str(), verdict["reason"].as_str()) != (Some("quarantine"), Some("relay-loop")) {
                 return Err(format!("logged {verdict}").into());
             }
-            let queue = site.postfix.queue()?;
+            let queue = site.mail_server.queue()?;
             if !(queue.contains(&id) && queue.contains("\"hold\"")) {
                 return Err(format!("not in the hold queue:\n{queue}").into());
             }

@@ -197,7 +197,7 @@ fn setup(site: &Site, dovecot: &Path, arguments: &[&str]) -> Result<(bool, Strin
 
 /// The files of both mail servers that could change.
 fn files(site: &Site, dovecot: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let folders = [site.postfix.config(), dovecot.to_owned(), dovecot.join("conf.d")];
+    let folders = [site.mail_server.config(), dovecot.to_owned(), dovecot.join("conf.d")];
     let entries = folders.iter().flat_map(fs::read_dir).flatten().flatten().map(|entry| entry.path());
     let config = |path: &PathBuf| path.is_file() && path.extension().is_none_or(|extension| extension != "log");
     let mut files: Vec<_> = entries

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use lab::certificates::Authority;
 use lab::mail::{Ending, Mail, Sender, Sent};
 use lab::process::{run, wait_for};
-use lab::site::Site;
+use lab::site::{MailServer, Site};
 use lab::{Error, MAIL_SERVER, RELAY};
 
 fn main() -> ExitCode {
@@ -41,8 +41,8 @@ fn start(name: &str, more: &str) -> Result<Site, Error> {
 
 /// Changes one setting of the running Postfix.
 fn set(site: &Site, name: &str, value: &str) -> Result<(), Error> {
-    run(Command::new("postconf").arg("-c").arg(site.postfix.config()).args(["-e", &format!("{name} = {value}")]))?;
-    Ok(site.postfix.reload()?)
+    run(Command::new("postconf").arg("-c").arg(site.mail_server.config()).args(["-e", &format!("{name} = {value}")]))?;
+    Ok(site.mail_server.reload()?)
 }
 
 fn send(site: &Site, via: Sender, from: &str, to: &str) -> Result<Sent, Error> {
@@ -95,7 +95,7 @@ fn a_certificate_must_be_verified() -> Result<(), Error> {
     refused(&site, Sender::Relay, ALICE, CAROL, "451 4.7.0 ")?;
     // The right name, from an authority that nobody knows.
     let forged = Authority::new(&site.lab.dir.join("forged"))?.issue("relay", "relay.conbool.test")?;
-    let mut client = lab::smtp_client::SmtpClient::connect(RELAY, site.postfix.address())?;
+    let mut client = lab::smtp_client::SmtpClient::connect(RELAY, site.mail_server.address())?;
     client.command("EHLO relay.conbool.test")?;
     let mut client = client.start_tls(MAIL_SERVER.0, site.lab.authority.client(Some(&forged))?)?;
     client.command("EHLO relay.conbool.test")?;

@@ -243,7 +243,7 @@ fn a_pattern_that_is_out_of_date() -> Result<(), Error> {
     let pattern = site.lab.dir.join("etc/conbool_senders");
     let without = fs::read_to_string(&pattern)?.replace("customer", "former-customer");
     fs::write(&pattern, without)?;
-    site.postfix.reload()?;
+    site.mail_server.reload()?;
     reload(&site)?;
     // From the first message on: the pattern is taken for good only when it was looked at again.
     expect(&site, "alice@customer.test", RELAY, Marked)?;

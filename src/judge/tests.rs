@@ -23,6 +23,7 @@ fn site_with(senders: AddressSet, site_script: &str) -> Site {
             internal_networks: vec!["10.0.0.0/8".parse().unwrap()],
         },
         mail_server: None,
+        local_mailers: Vec::new(),
         relay: Some(Relay { hands_back: true }),
         scope: Scope { senders: Arc::new(senders), from_field: true },
         sender_table: Arc::new(ArcSwap::from_pointee(SenderTable::HostedDomains)),

@@ -4,16 +4,28 @@ use std::ffi::CString;
 
 use indymilter::{ActionError, ContextActions, EomActions, SetErrorReply, SmtpReply, Status};
 
+use super::marking::Mark;
 use crate::verdict::{Disposition, HeaderEdit, ROUTE_FIELD, Reply, Verdict};
 
 /// What was agreed with the mail server about how to say things.
 #[derive(Debug, Clone, Copy)]
-pub struct Rendering {
+pub struct Rendering<'a> {
     /// Header values carry their leading space.
     pub leading_space: bool,
+    /// How the mail server is told of the route.
+    pub route: RouteMarks<'a>,
 }
 
-impl Rendering {
+/// How a mail server is told of a message's route.
+#[derive(Debug, Clone, Copy)]
+pub enum RouteMarks<'a> {
+    /// Postfix: by a field.
+    Field,
+    /// Sendmail: by its recipients.
+    Recipients(&'a [Mark]),
+}
+
+impl Rendering<'_> {
     /// Sends the edits, and returns the reply that ends the message.
     ///
     /// # Errors
@@ -38,7 +50,14 @@ impl Rendering {
     async fn edit(self, verdict: &Verdict, actions: &EomActions) -> Result<(), ActionError> {
         // The mark last: behind a content filter Postfix makes a field of it that must not be taken for a forged one of
         // that name, nor be counted among them.
-        for edit in verdict.edits.iter().chain(&route_mark(verdict)) {
+        let mark = match self.route {
+            RouteMarks::Field => route_mark(verdict),
+            RouteMarks::Recipients(marks) => {
+                replace_recipients(marks, actions).await?;
+                Vec::new()
+            }
+        };
+        for edit in verdict.edits.iter().chain(&mark) {
             match edit {
                 HeaderEdit::Delete { name, index } => {
                     let index = i32::try_from(*index).unwrap_or(i32::MAX);
@@ -57,6 +76,18 @@ impl Rendering {
     fn value(self, value: &str) -> CString {
         if self.leading_space { text(&format!(" {value}")) } else { text(value) }
     }
+}
+
+/// Replaces recipients. All are deleted first: Sendmail, which deletes by where an address leads, would take a mark for its
+/// recipient; and one that it is given before the recipient is gone, it takes for a double of it.
+async fn replace_recipients(marks: &[Mark], actions: &EomActions) -> Result<(), ActionError> {
+    for mark in marks {
+        actions.delete_recipient(mark.argument.clone()).await?;
+    }
+    for (address, parameters) in marks.iter().filter_map(|mark| mark.replacement.clone()) {
+        actions.add_recipient_ext(address, parameters).await?;
+    }
+    Ok(())
 }
 
 /// The field that makes Postfix's `milter_header_checks` route a message other than its sender table would. Postfix

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use indymilter::{Macros, ProtoOpts, SocketInfo, Status};
 
+use super::recipients::{Recipient, Recipients};
 use super::under_way::{Place, UnderWay};
 use crate::case::{Case, Client, HeaderSection, Limit, MailServer};
 use crate::judge::{self, Site};
@@ -46,10 +47,19 @@ pub struct Message {
     pub case: Case,
     /// The mail server's queue id; empty if it has not told.
     pub queue_id: String,
-    /// What Sendmail, which asks where mail goes, is told of it.
-    pub transaction: Option<Transaction>,
+    /// If it comes from Sendmail.
+    pub from_sendmail: Option<FromSendmail>,
     body_skipped: bool,
     place: Option<Place>,
+}
+
+/// What there is of a message from Sendmail besides.
+#[derive(Debug)]
+pub struct FromSendmail {
+    /// What Sendmail is told when it asks where the message goes.
+    pub transaction: Transaction,
+    /// What it said of the recipients.
+    pub recipients: Recipients,
 }
 
 impl Message {
@@ -68,6 +78,9 @@ impl Message {
         self.case.exceeded.get_or_insert(limit);
         self.case.header = HeaderSection::default();
         self.case.body.bytes = Bytes::new();
+        if let Some(sendmail) = &mut self.from_sendmail {
+            sendmail.recipients = Recipients::default();
+        }
         self.place = None;
         telemetry::limit_reached(limit);
     }
@@ -142,9 +155,11 @@ impl Session {
         self.message = None;
         let place = under_way.enter(site.limits.messages);
         let is_one_too_many = place.is_none();
-        let transaction = (self.mail_server == MailServer::Sendmail)
-            .then(|| routes.begin(&queue_id, routing::by_sender(&site, &case.envelope.sender)));
-        let message = self.message.insert(Message { site, case, queue_id, transaction, body_skipped: false, place });
+        let from_sendmail = (self.mail_server == MailServer::Sendmail).then(|| FromSendmail {
+            transaction: routes.begin(&queue_id, routing::by_sender(&site, &case.envelope.sender)),
+            recipients: Recipients::of_mail(arguments),
+        });
+        let message = self.message.insert(Message { site, case, queue_id, from_sendmail, body_skipped: false, place });
         if is_one_too_many {
             message.exceed(Limit::Messages);
         }
@@ -154,7 +169,7 @@ impl Session {
     /// RCPT: one more recipient. Returns the reply that refuses it; it is then no recipient of the message.
     ///
     /// Where no replies to RCPT were agreed, because lock-down was switched on later, the message is judged with it.
-    pub fn rcpt(&mut self, arguments: &[CString]) -> (Status, Option<Reply>) {
+    pub fn rcpt(&mut self, arguments: &[CString], macros: &Macros) -> (Status, Option<Reply>) {
         let answer = self.answer(ProtoOpts::NOREPLY_RCPT);
         let Some(message) = &mut self.message else { return (answer, None) };
         let Message { case, site, .. } = message;
@@ -172,8 +187,15 @@ impl Session {
             // Nothing more is kept.
         } else if case.envelope.recipients.len() >= MAX_RECIPIENTS {
             message.exceed(Limit::Recipients);
-        } else if message.hold(recipient.len() + size_of::<String>()) {
-            message.case.envelope.recipients.push(recipient);
+        } else {
+            let told = message.from_sendmail.is_some().then(|| Recipient::of_rcpt(arguments, macros));
+            let size = recipient.len() + size_of::<String>() + told.as_ref().map_or(0, Recipient::size);
+            if message.hold(size) {
+                message.case.envelope.recipients.push(recipient);
+                if let Some((sendmail, told)) = message.from_sendmail.as_mut().zip(told) {
+                    sendmail.recipients.push(told);
+                }
+            }
         }
         (answer, None)
     }

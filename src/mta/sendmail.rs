@@ -9,6 +9,7 @@ mod access_map;
 mod cf;
 mod command;
 mod existing;
+pub mod listener;
 mod mc;
 mod next_hop;
 mod notes;
@@ -16,6 +17,8 @@ pub mod queue;
 pub mod revision;
 pub mod rules;
 pub mod service;
+pub mod survey;
+pub mod test_mode;
 mod tls;
 pub mod trial;
 mod value;
@@ -194,7 +197,7 @@ impl Names {
         let direct = config.direct.next_hop.as_deref().map(next_hop::parse).transpose()?;
         let (direct, direct_port) = direct.map(|direct| (direct.host, direct.port)).unzip();
         let relay = value::bracketed("relay.host", host)?;
-        let rules = rules::Names { relay, direct, socketmap: None };
+        let rules = rules::Names { relay, direct, socketmap: None, hosted: config.domains.clone() };
         Ok(Some(Self { rules, direct_port, tls_name: tls::name(request, host)? }))
     }
 }

@@ -114,7 +114,7 @@ impl Installation {
         }
         if reload {
             // Some faults are such that it cannot.
-            let _ = self.site.postfix.reload();
+            let _ = self.site.mail_server.reload();
         }
         Ok(())
     }
@@ -161,7 +161,7 @@ impl Installation {
             self.shell("postfix start")?;
         }
         self.shell("postsuper -c $LAB/etc -d ALL")?;
-        self.site.postfix.reload()?;
+        self.site.mail_server.reload()?;
         self.shell("chown daemon:postfix queue/conbool && chmod 2750 queue/conbool")?;
         if self.site.daemon.ended() {
             self.shell("rm -f queue/conbool/*.sock")?;

@@ -7,28 +7,32 @@ use serde_json::Value;
 
 use super::case_file::{Case, Check, What};
 use super::mail::{Ending, Sent};
-use super::maillog::by_message_id;
 use super::process::wait_for;
 use super::report::{Arrived, Copy, Place, Report, fields, split};
-use super::site::Site;
+use super::site::{MailServer, Site};
 use super::smtp_client::Reply;
 
-/// Fields that a milter or Postfix may take away; every other one must arrive as it was sent, in the same order.
+/// Fields that a milter or the mail server may take away; every other one must arrive as it was sent, in the same order.
 const REMOVABLE: [&str; 8] =
     ["x-conbool-", "x-secumailer-", "x-secumail-", "x-spam-flag", "return-path", "bcc", "resent-bcc", "content-length"];
 
 /// The sites in use.
-#[derive(Default)]
-pub struct Sites(Mutex<HashMap<String, Arc<Slot>>>);
+pub struct Sites<M>(Mutex<HashMap<String, Arc<Slot<M>>>>);
 
 /// A site that is started once, or the reason why it does not start.
-type Slot = OnceLock<Result<Site, String>>;
+type Slot<M> = OnceLock<Result<Site<M>, String>>;
 
-impl Sites {
+impl<M> Default for Sites<M> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<M: MailServer> Sites<M> {
     /// Calls `test` with a running site, in whose network the calling thread then is.
-    pub fn with<T>(&self, name: &str, test: impl FnOnce(&Site) -> Result<T, String>) -> Result<T, String> {
+    pub fn with<T>(&self, name: &str, test: impl FnOnce(&Site<M>) -> Result<T, String>) -> Result<T, String> {
         let slot = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
-        let site = slot.get_or_init(|| Site::start(name).map_err(|error| format!("site {name}: {error}")));
+        let site = slot.get_or_init(|| Site::described(name).map_err(|error| format!("site {name}: {error}")));
         let site = site.as_ref().map_err(Clone::clone)?;
         site.lab.enter().map_err(|error| error.to_string())?;
         test(site)
@@ -37,7 +41,7 @@ impl Sites {
 
 /// What became of a case.
 pub struct Outcome {
-    /// What Postfix said.
+    /// What the mail server said.
     pub sent: Sent,
     /// Where the copies are; `None` if the message was not accepted.
     pub report: Option<Report>,
@@ -51,7 +55,7 @@ pub struct Outcome {
 ///
 /// # Errors
 /// When the lab itself fails.
-pub fn run(site: &Site, token: &str, case: &Case) -> Result<Outcome, String> {
+pub fn run<M: MailServer>(site: &Site<M>, token: &str, case: &Case) -> Result<Outcome, String> {
     for order in &case.orders {
         site.lab.host(&order.host).order(&order.recipient, &order.reply, order.once);
     }
@@ -63,7 +67,7 @@ pub fn run(site: &Site, token: &str, case: &Case) -> Result<Outcome, String> {
         }
         if case.mail.ending == Ending::Disconnect {
             wait_for("the end of the session in the log", || {
-                site.postfix.log().contains("lost connection after DATA").then_some(())
+                site.mail_server.log().contains(M::LOST_CONNECTION).then_some(())
             })?;
         }
         let report = Report::arrived(site, token);
@@ -85,7 +89,7 @@ pub fn run(site: &Site, token: &str, case: &Case) -> Result<Outcome, String> {
     // What waits in the queue would be tried again and again.
     if report.copies.iter().any(|copy| matches!(copy.place, Place::Queued | Place::Held)) {
         for id in &report.queue_ids {
-            site.postfix.delete(id)?;
+            site.mail_server.delete(id)?;
         }
     }
     outcome.report = Some(report);
@@ -125,18 +129,18 @@ fn replies(case: &Case, sent: &Sent) -> Vec<String> {
 }
 
 /// The queue id: from the reply, or for sendmail(1) from the log.
-fn queue_id(site: &Site, case: &Case, sent: &Sent) -> Result<Option<String>, String> {
+fn queue_id(site: &Site<impl MailServer>, case: &Case, sent: &Sent) -> Result<Option<String>, String> {
     if sent.queue_id.is_some() || !sent.data.as_ref().is_some_and(Reply::is_positive) {
         return Ok(sent.queue_id.clone());
     }
     let fields = fields(&case.mail.message);
     let id = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("message-id"));
     let (_, id) = id.ok_or("a message for sendmail(1) needs a Message-ID, by which it is found again")?;
-    wait_for("the message in the log", || by_message_id(&site.postfix.log(), id).into_iter().next()).map(Some)
+    wait_for("the message in the log", || site.mail_server.by_message_id(id)).map(Some)
 }
 
 /// Waits until the copies are where the case wants them and nothing else can happen, or until they cannot be any more.
-fn follow(site: &Site, token: &str, id: &str, case: &Case) -> Report {
+fn follow(site: &Site<impl MailServer>, token: &str, id: &str, case: &Case) -> Report {
     let mut last = Report::now(site, token, id);
     let reached = wait_for("the copies", || {
         last = Report::now(site, token, id);

@@ -14,7 +14,7 @@ use super::daemon::{Daemon, program};
 use super::mail::{Mail, Sent};
 use super::postfix::{Postfix, add_socket_directory, mailbox_table, user_id};
 use super::process::run;
-use super::site::Site;
+use super::site::{MailServer, Site};
 use super::smtp_client::SmtpClient;
 use super::users::add_mailboxes;
 use super::{Error, Lab, MAIL_SERVER, namespace};
@@ -192,7 +192,7 @@ impl Host {
         let own = self.lab.dir.join("inner");
         let main_cf = INNER_MAIN_CF.to_owned() + inner_main_cf;
         let inner = start(&self.lab, &main_cf, &own.join("etc"), &own.join("queue"), &own.join("data"), INNER.1)?;
-        let site = Site { daemon, postfix: edge, lab: self.lab };
+        let site = Site { daemon, mail_server: edge, lab: self.lab };
         Ok(Edge { site, inner, primary: self.primary, config: self.config, identity: self.identity })
     }
 }
@@ -213,7 +213,7 @@ impl Edge {
     /// A session with the edge from the inner server's own address, up to where MAIL is due. With TLS it may show a
     /// certificate.
     pub fn as_inner(&self, tls: bool, identity: Option<&Identity>) -> Result<SmtpClient, Error> {
-        let mut client = SmtpClient::connect(INNER.1, self.site.postfix.address())?;
+        let mut client = SmtpClient::connect(INNER.1, self.site.mail_server.address())?;
         client.command("EHLO inner.customer.test")?;
         if tls {
             client = client.start_tls(MAIL_SERVER.0, self.site.lab.authority.client(identity)?)?;

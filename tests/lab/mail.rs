@@ -1,11 +1,11 @@
-//! Mail going in: who sends it, what it is, and what Postfix said.
+//! Mail going in: who sends it, what it is, and what the mail server said.
 
 use std::io::Write;
 use std::net::Ipv4Addr;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use super::envelope::Path;
-use super::site::Site;
+use super::site::{MailServer, Site};
 use super::smtp_client::{Reply, SmtpClient};
 use super::users::LOG_IN;
 use super::{Error, MAIL_SERVER, RELAY};
@@ -89,7 +89,7 @@ pub enum Ending {
     Disconnect,
 }
 
-/// What Postfix said to a message.
+/// What the mail server said to a message.
 #[derive(Debug, Clone)]
 pub struct Sent {
     /// Reply to MAIL.
@@ -104,7 +104,7 @@ pub struct Sent {
 
 impl Mail {
     /// Sends the message to a site. The calling thread must have entered the site's network.
-    pub fn send(&self, site: &Site) -> Result<Sent, Error> {
+    pub fn send(&self, site: &Site<impl MailServer>) -> Result<Sent, Error> {
         if self.via == Sender::Submission {
             return self.submit(site);
         }
@@ -127,7 +127,7 @@ impl Mail {
                 return Ok(sent);
             }
             let reply = client.data(&self.message)?;
-            sent.queue_id = reply.text.split_once("queued as ").map(|(_, id)| id.trim().to_owned());
+            sent.queue_id = queue_id(&reply);
             sent.data = Some(reply);
         }
         // The outcome is known; a server that hangs up here changes nothing.
@@ -136,10 +136,10 @@ impl Mail {
     }
 
     /// Hands the message to sendmail(1). The queue id is found later, by the Message-ID.
-    fn submit(&self, site: &Site) -> Result<Sent, Error> {
+    fn submit(&self, site: &Site<impl MailServer>) -> Result<Sent, Error> {
         let address = |argument: &String| Path::parse(argument).map(|path| path.address).ok_or("bad address");
-        let mut command = Command::new("/usr/sbin/sendmail");
-        command.arg("-C").arg(site.postfix.config()).args(["-i", "-f", &address(&self.from)?, "--"]);
+        let mut command = site.mail_server.submission();
+        command.args(["-i", "-f", &address(&self.from)?, "--"]);
         for recipient in &self.recipients {
             command.arg(address(recipient)?);
         }
@@ -156,9 +156,17 @@ impl Mail {
     }
 }
 
+/// The queue id in the reply to a message: `250 2.0.0 Ok: queued as ID` (Postfix), `250 2.0.0 ID Message accepted for
+/// delivery` (Sendmail).
+fn queue_id(reply: &Reply) -> Option<String> {
+    let text = reply.text.strip_prefix("250 2.0.0 ")?;
+    let id = text.strip_suffix(" Message accepted for delivery").or_else(|| Some(text.split_once("queued as ")?.1))?;
+    Some(id.trim().to_owned())
+}
+
 /// Opens a session up to the point where MAIL is due.
-pub fn connect(site: &Site, via: Sender) -> Result<SmtpClient, Error> {
-    let mut client = SmtpClient::connect(via.address(), site.postfix.address())?;
+pub fn connect(site: &Site<impl MailServer>, via: Sender) -> Result<SmtpClient, Error> {
+    let mut client = SmtpClient::connect(via.address(), site.mail_server.address())?;
     let hello = format!("EHLO {}", via.helo());
     client.command(&hello)?;
     if via.tls() {

@@ -1,15 +1,15 @@
 //! The lab: a small e-mail world on loopback, for tests and for the demonstration.
 //!
 //! [`namespace::enter`] first moves the program to a machine of its own. A [`Lab`] is one network there: name service,
-//! certificates, the provider's relays, remote mail hosts. A [`Site`](site::Site) adds the customer's Postfix with the
-//! milter attached as `conbool-milter setup` says. [`Mail`](mail::Mail) goes in by SMTP or sendmail(1), and
+//! certificates, the provider's relays, remote mail hosts. A [`Site`](site::Site) adds the customer's Postfix or Sendmail
+//! with the milter attached as `conbool-milter setup` says. [`Mail`](mail::Mail) goes in by SMTP or sendmail(1), and
 //! [`report`] tells where each recipient's copy arrived. Several labs run side by side: each has its own network, so
 //! that all of them use the same addresses and port 25.
 //!
 //! | address | host |
 //! |---|---|
 //! | 127.0.0.53 | name service |
-//! | 127.0.1.1 | `mail.customer.test`, the customer's Postfix |
+//! | 127.0.1.1 | `mail.customer.test`, the customer's mail server |
 //! | 127.0.2.1, 127.0.2.2 | `mx.remote.test`, `mx.other.test`, the world's mail hosts |
 //! | 127.0.3.1 | `relay.conbool.test`, the relay; asks for a client certificate without needing it |
 //! | 127.0.3.2 | `wrong.conbool.test`, a relay whose certificate carries another name |
@@ -168,6 +168,16 @@ impl Lab {
     /// One more address on which a Postfix can listen. The calling thread is in this lab's network.
     pub fn add_address(&self, address: Ipv4Addr) -> Result<(), Error> {
         Ok(self.network.add_address(address)?)
+    }
+
+    /// Puts this lab's directory in the place of `@lab@`.
+    pub fn fill_in(&self, text: &str) -> String {
+        text.replace("@lab@", &self.dir.to_string_lossy())
+    }
+
+    /// The mailbox directories, each with the address that it belongs to.
+    pub fn mailboxes(&self) -> Vec<(String, PathBuf)> {
+        users::mailboxes(&self.dir)
     }
 
     /// The simulated host of this name.

@@ -7,8 +7,10 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::maillog::{self, QueueFile};
 use super::process::run;
-use super::users::{ALIASES, DOMAINS, USERS, add_mailboxes, add_passwords, log_in_settings, mailboxes};
+use super::site::MailServer;
+use super::users::{ALIASES, DOMAINS, USERS, add_mailboxes, add_passwords, log_in_settings};
 use super::{Error, Lab, MAIL_SERVER};
 
 /// What a site has before the milter comes: hosted domains, internal clients, TLS, log-in.
@@ -175,35 +177,15 @@ impl Postfix {
         Self { dir: dir.to_owned(), config, queue, address }
     }
 
-    /// Where it listens for mail.
-    pub fn address(&self) -> SocketAddr {
-        (self.address, 25).into()
-    }
-
     /// The configuration directory.
     pub fn config(&self) -> PathBuf {
         self.config.clone()
-    }
-
-    /// Everything logged so far.
-    pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.dir.join("mail.log")).unwrap_or_default()).into_owned()
-    }
-
-    /// The mailbox directories, each with the address that it belongs to.
-    pub fn mailboxes(&self) -> Vec<(String, PathBuf)> {
-        mailboxes(&self.dir)
     }
 
     /// Messages in the queue, one JSON object a line (postqueue(1), `-j`).
     pub fn queue(&self) -> Result<String, String> {
         let output = run(Command::new("postqueue").arg("-c").arg(self.config()).arg("-j"))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// Removes one message from the queue, if it is still there.
-    pub fn delete(&self, queue_id: &str) -> Result<(), String> {
-        run(Command::new("postsuper").arg("-c").arg(self.config()).args(["-d", queue_id])).map(drop)
     }
 
     /// Tries everything in the queue now.
@@ -219,6 +201,53 @@ impl Postfix {
     /// `start`, `stop`, `reload` … (postfix(1)).
     pub fn control(&self, action: &str) -> Result<(), String> {
         run(Command::new("postfix").arg("-c").arg(self.config()).arg(action)).map(drop)
+    }
+}
+
+impl MailServer for Postfix {
+    const NAME: &'static str = "Postfix";
+    const PREVIOUS: &'static str = "main.cf";
+    const COMMAND: &'static str = "postfix";
+    const SETTINGS: (&'static str, &'static str) = ("", "[postfix]\nconfig_directory = \"@lab@/etc\"\n");
+    const LOST_CONNECTION: &'static str = "lost connection after DATA";
+    type Prepared = Prepared;
+
+    fn prepare(lab: &Lab, previous: &str) -> Result<Prepared, Error> {
+        Prepared::new(lab, previous)
+    }
+
+    fn add_fragments(prepared: &mut Prepared, from: &Path) -> Result<(), Error> {
+        prepared.add_fragments(from)
+    }
+
+    fn start(prepared: Prepared) -> Result<Self, Error> {
+        prepared.start()
+    }
+
+    fn address(&self) -> SocketAddr {
+        (self.address, 25).into()
+    }
+
+    fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir.join("mail.log")).unwrap_or_default()).into_owned()
+    }
+
+    fn queue_file(&self, id: &str) -> QueueFile {
+        maillog::postfix::find(&self.log(), id)
+    }
+
+    fn by_message_id(&self, message_id: &str) -> Option<String> {
+        maillog::postfix::by_message_id(&self.log(), message_id).into_iter().next()
+    }
+
+    fn delete(&self, queue_id: &str) -> Result<(), String> {
+        run(Command::new("postsuper").arg("-c").arg(self.config()).args(["-d", queue_id])).map(drop)
+    }
+
+    fn submission(&self) -> Command {
+        let mut command = Command::new("/usr/sbin/sendmail");
+        command.arg("-C").arg(self.config());
+        command
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use super::case_file::with_crlf;
 use super::envelope::Path;
 use super::maillog::QueueFile;
-use super::site::Site;
+use super::site::{MailServer, Site};
 
 /// Name of the header field by which copies of one message are found again. The milter does not know it.
 pub const TOKEN_FIELD: &str = "X-Lab-Message";
@@ -121,12 +121,11 @@ pub struct Report {
 
 impl Report {
     /// Looks up what has become of the message with this token and queue id.
-    pub fn now(site: &Site, token: &str, queue_id: &str) -> Self {
-        let log = site.postfix.log();
+    pub fn now(site: &Site<impl MailServer>, token: &str, queue_id: &str) -> Self {
         let mut report = Self { copies: Vec::new(), queue_ids: vec![queue_id.to_owned()], settled: true };
         let mut index = 0;
         while let Some(id) = report.queue_ids.get(index) {
-            let file = QueueFile::find(&log, id);
+            let file = site.mail_server.queue_file(id);
             report.settled &= file.settled();
             report.follow(file);
             index += 1;
@@ -138,7 +137,7 @@ impl Report {
     }
 
     /// What has arrived of a message that has no queue id, because it was not taken.
-    pub fn arrived(site: &Site, token: &str) -> Self {
+    pub fn arrived(site: &Site<impl MailServer>, token: &str) -> Self {
         let mut report = Self { copies: Vec::new(), queue_ids: Vec::new(), settled: true };
         report.collect_hosts(site, token);
         report.collect_mailboxes(site, token);
@@ -160,9 +159,7 @@ impl Report {
             self.copies.push(Copy { recipient: "all".into(), place, arrived: None, text: String::new() });
         }
         for delivery in file.deliveries {
-            if let Some(next) = delivery.queued_as() {
-                self.queue_ids.push(next.to_owned());
-            }
+            self.queue_ids.extend(delivery.queued_as);
             let place = match delivery.status.as_str() {
                 "sent" => continue,
                 "deferred" => Place::Queued,
@@ -172,7 +169,7 @@ impl Report {
         }
     }
 
-    fn collect_hosts(&mut self, site: &Site, token: &str) {
+    fn collect_hosts(&mut self, site: &Site<impl MailServer>, token: &str) {
         for host in &site.lab.hosts {
             for received in host.received() {
                 if !carries(&received.message, token) {
@@ -194,8 +191,8 @@ impl Report {
         }
     }
 
-    fn collect_mailboxes(&mut self, site: &Site, token: &str) {
-        for (address, mailbox) in site.postfix.mailboxes() {
+    fn collect_mailboxes(&mut self, site: &Site<impl MailServer>, token: &str) {
+        for (address, mailbox) in site.lab.mailboxes() {
             for file in fs::read_dir(mailbox.join("new")).into_iter().flatten().flatten() {
                 let message = with_crlf(&fs::read(file.path()).unwrap_or_default());
                 if !carries(&message, token) {

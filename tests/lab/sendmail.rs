@@ -7,8 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::maillog::{self, QueueFile};
 use super::postfix::add_socket_directory;
 use super::process::{Process, run, wait_for};
+use super::site::MailServer;
 use super::users::{ALIASES, DOMAINS, USERS, add_mailboxes, add_passwords, log_in_settings};
 use super::{Error, Lab, MAIL_SERVER};
 
@@ -124,19 +126,9 @@ fn aliases() -> String {
 }
 
 impl Sendmail {
-    /// Where it listens for mail.
-    pub fn address(&self) -> SocketAddr {
-        (MAIL_SERVER.1, 25).into()
-    }
-
     /// The configuration directory.
     pub fn config(&self) -> PathBuf {
         self.dir.join("etc")
-    }
-
-    /// Everything logged so far.
-    pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.log_file()).unwrap_or_default()).into_owned()
     }
 
     fn log_file(&self) -> PathBuf {
@@ -189,8 +181,55 @@ impl Sendmail {
         command
     }
 
-    /// Removes one message from the queue, if it is still there.
-    pub fn delete(&self, queue_id: &str) -> Result<(), String> {
+    /// Tries everything in the queue now.
+    pub fn flush(&self) -> Result<(), String> {
+        run(self.command("sendmail.cf").arg("-q")).map(drop)
+    }
+}
+
+impl MailServer for Sendmail {
+    const NAME: &'static str = "Sendmail";
+    const PREVIOUS: &'static str = "mc";
+    const COMMAND: &'static str = "sendmail";
+    const SETTINGS: (&'static str, &'static str) = (
+        "mail_server = \"sendmail\"\n",
+        "[sendmail]\ndirectory = \"@lab@/etc\"\nprogram = \"/usr/local/lib/conbool-milter-tests/sendmail/usr/libexec/sendmail/sendmail\"\n",
+    );
+    const LOST_CONNECTION: &'static str = "lost input channel";
+    type Prepared = Prepared;
+
+    fn prepare(lab: &Lab, previous: &str) -> Result<Prepared, Error> {
+        Prepared::new(lab, previous)
+    }
+
+    fn add_fragments(prepared: &mut Prepared, from: &Path) -> Result<(), Error> {
+        prepared.add_features(&fs::read_to_string(from.join("features.mc"))?);
+        prepared.add_rules(&fs::read_to_string(from.join("rules.mc"))?);
+        prepared.add_access(&fs::read_to_string(from.join("access"))?)
+    }
+
+    fn start(prepared: Prepared) -> Result<Self, Error> {
+        prepared.start()
+    }
+
+    fn address(&self) -> SocketAddr {
+        (MAIL_SERVER.1, 25).into()
+    }
+
+    fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_file()).unwrap_or_default()).into_owned()
+    }
+
+    fn queue_file(&self, id: &str) -> QueueFile {
+        let file = fs::read_to_string(self.queue().join(format!("qf{id}"))).ok();
+        maillog::sendmail::find(&self.log(), id, file.as_deref())
+    }
+
+    fn by_message_id(&self, message_id: &str) -> Option<String> {
+        maillog::sendmail::by_message_id(&self.log(), message_id).into_iter().next()
+    }
+
+    fn delete(&self, queue_id: &str) -> Result<(), String> {
         for kind in ["qf", "df", "hf"] {
             match fs::remove_file(self.queue().join(format!("{kind}{queue_id}"))) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.to_string()),
@@ -200,8 +239,7 @@ impl Sendmail {
         Ok(())
     }
 
-    /// Tries everything in the queue now.
-    pub fn flush(&self) -> Result<(), String> {
-        run(self.command("sendmail.cf").arg("-q")).map(drop)
+    fn submission(&self) -> Command {
+        self.command("submit.cf")
     }
 }

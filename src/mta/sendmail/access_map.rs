@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::cf::Cf;
+use super::Cf;
 use super::command::{CommandError, Program};
 use super::revision::RevisionError;
 use crate::mta::change::Change;
@@ -29,8 +29,8 @@ pub struct AccessMap {
 
 impl AccessMap {
     /// That of a sendmail.cf; `None` if there is none, or it is no such file (LDAP, say).
-    pub fn of(cf: &Cf<'_>) -> Option<Self> {
-        let words = cf.map("access")?;
+    pub fn of(cf: &Cf) -> Option<Self> {
+        let words: Vec<&str> = cf.map("access")?.split_whitespace().collect();
         let (kind, extension) = *TYPES.iter().find(|(name, _)| words.first() == Some(name))?;
         if kind == "dbm" {
             // Two files, which do not change as one.

@@ -1,124 +1,176 @@
-//! What stands in a sendmail.cf.
+//! sendmail.cf as data (Sendmail Installation and Operation Guide, section 5).
 
-/// The text of a sendmail.cf, and questions to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cf<'a> {
-    /// Logical lines: a line that begins with white space continues the one before.
-    lines: Vec<std::borrow::Cow<'a, str>>,
+use std::collections::BTreeMap;
+
+/// What a configuration file says, comments and the layout of lines aside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cf {
+    lines: Vec<Line>,
 }
 
-impl<'a> Cf<'a> {
-    /// Reads it.
-    pub fn parse(text: &'a str) -> Self {
-        let mut lines: Vec<std::borrow::Cow<'a, str>> = Vec::new();
-        for line in text.lines() {
-            match lines.last_mut() {
+/// A line with those that continue it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Line {
+    /// The ruleset that it belongs to, for rules.
+    pub ruleset: Option<String>,
+    /// The text on one line, with single spaces; of a rule both sides, separated by a tab.
+    pub text: String,
+}
+
+/// A mailer (`M`) or a milter (`X`), with its equates by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    /// Its name.
+    pub name: String,
+    equates: BTreeMap<String, String>,
+}
+
+impl Agent {
+    fn parse(text: &str) -> Self {
+        let mut parts = text.split(',').map(str::trim);
+        let name = parts.next().unwrap_or_default().to_owned();
+        let equates = parts.filter_map(|part| part.split_once('='));
+        let equates = equates.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect();
+        Self { name, equates }
+    }
+
+    /// The value of an equate, `S` in `S=unix:/run/milter.sock`.
+    pub fn equate(&self, name: &str) -> Option<&str> {
+        self.equates.get(name).map(String::as_str)
+    }
+
+    /// True if the equate `F` has this flag.
+    pub fn has_flag(&self, flag: char) -> bool {
+        self.equate("F").is_some_and(|flags| flags.contains(flag))
+    }
+}
+
+impl Cf {
+    /// Reads the text of a configuration file.
+    pub fn parse(text: &str) -> Self {
+        let mut joined: Vec<String> = Vec::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            match joined.last_mut() {
                 Some(last) if line.starts_with([' ', '\t']) => {
-                    let last = last.to_mut();
                     last.push(' ');
                     last.push_str(line.trim());
                 }
-                _ if line.is_empty() || line.starts_with('#') => {}
-                _ => lines.push(line.into()),
+                _ if line.trim().is_empty() => {}
+                _ => joined.push(line.trim_end().to_owned()),
             }
+        }
+        let mut lines = Vec::new();
+        let mut ruleset = None;
+        for line in joined {
+            if let Some(name) = line.strip_prefix('S') {
+                // `SCanonify=3` names a ruleset and numbers it.
+                ruleset = Some(name.split('=').next().unwrap_or_default().trim().to_owned());
+            }
+            let text = match line.starts_with('R') {
+                // What follows the second side is a comment.
+                true => {
+                    line.split('\t').filter(|side| !side.is_empty()).take(2).map(spaced).collect::<Vec<_>>().join("\t")
+                }
+                false => spaced(&line),
+            };
+            lines.push(Line { ruleset: line.starts_with('R').then(|| ruleset.clone()).flatten(), text });
         }
         Self { lines }
     }
 
-    /// The lines of a command (`M`, `K`, `X`, …), without its letter.
-    fn lines(&self, command: char) -> impl DoubleEndedIterator<Item = &str> {
-        self.lines.iter().filter_map(move |line| line.strip_prefix(command))
+    /// All lines.
+    pub fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter()
     }
 
-    /// The value of an option, `O Name=value`; the last one counts.
-    pub fn option(&self, name: &str) -> Option<&str> {
-        self.lines('O').rev().find_map(|line| {
-            let (found, value) = line.strip_prefix(' ')?.split_once('=')?;
-            found.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+    /// The values of an option, which a few may have more than once.
+    pub fn options<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.lines.iter().filter_map(move |line| {
+            let (option, value) = line.text.strip_prefix("O ")?.split_once('=')?;
+            option.trim().eq_ignore_ascii_case(name).then(|| value.trim())
         })
     }
 
-    /// The milters, in the order in which they are asked.
-    pub fn milters(&self) -> Vec<&str> {
-        let list = self.option("InputMailFilters").unwrap_or_default();
-        list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect()
+    /// The value of an option, which is that of its last line.
+    pub fn option<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        self.options(name).last()
     }
 
-    /// The names of all that commands of this letter define: `X` milters, `M` mailers, `K` maps.
+    /// The mailers.
+    pub fn mailers(&self) -> impl Iterator<Item = Agent> {
+        self.lines.iter().filter_map(|line| line.text.strip_prefix('M')).map(Agent::parse)
+    }
+
+    /// The milters.
+    pub fn milters(&self) -> impl Iterator<Item = Agent> {
+        self.lines.iter().filter_map(|line| line.text.strip_prefix('X')).map(Agent::parse)
+    }
+
+    /// The definition of a map, without its name.
+    pub fn map(&self, name: &str) -> Option<&str> {
+        self.lines.iter().rev().find_map(|line| {
+            let (map, definition) = line.text.strip_prefix('K')?.split_once(' ')?;
+            (map == name).then(|| definition.trim())
+        })
+    }
+
+    /// The value of a macro of one letter.
+    pub fn letter(&self, name: char) -> Option<&str> {
+        self.lines.iter().rev().find_map(|line| line.text.strip_prefix('D')?.strip_prefix(name))
+    }
+
+    /// The names of all that lines of this letter define: `X` milters, `M` mailers, `K` maps.
     pub fn names(&self, command: char) -> impl Iterator<Item = &str> {
-        self.lines(command).filter_map(|line| line.split([',', ' ', '\t']).next())
+        self.lines.iter().filter_map(move |line| line.text.strip_prefix(command)?.split([',', ' ']).next())
     }
 
-    /// The mailers that deliver on this host: those with flag `l`.
-    pub fn local_mailers(&self) -> Vec<&str> {
-        let is_local = |line: &&str| equate(line, "F").is_some_and(|flags| flags.contains('l'));
-        self.lines('M').filter(is_local).filter_map(|line| line.split(',').next()).map(str::trim).collect()
-    }
-
-    /// What defines a map: type, flags and the rest, as words.
-    pub fn map(&self, name: &str) -> Option<Vec<&str>> {
-        let words = |line: &'_ str| line.trim_start().split_whitespace().next().is_some_and(|found| found == name);
-        let line = self.lines('K').rev().find(|line| words(line))?;
-        Some(line.split_whitespace().skip(1).collect())
-    }
-
-    /// The value of a macro, `DSvalue`; the last definition counts.
-    pub fn definition(&self, name: char) -> Option<&str> {
-        self.lines('D').rev().find_map(|line| line.strip_prefix(name)).filter(|value| !value.is_empty())
-    }
-
-    /// True if a line begins so.
-    pub fn has(&self, beginning: &str) -> bool {
-        self.lines.iter().any(|line| line.starts_with(beginning))
-    }
-
-    /// True if there is a ruleset of this name.
-    pub fn has_ruleset(&self, name: &str) -> bool {
-        self.lines('S').any(|line| line.split(['=', ' ', '\t']).next() == Some(name))
-    }
-
-    /// The directories of its queues, patterns included: the option's and those of queue groups.
-    pub fn queue_directories(&self) -> Vec<&str> {
-        let option = self.option("QueueDirectory").unwrap_or("/var/spool/mqueue");
-        std::iter::once(option).chain(self.lines('Q').filter_map(|line| equate(line, "P"))).collect()
-    }
-
-    /// Its lines that mean something, without those that tell which build of the macros made it.
-    pub fn meaning(&self) -> Vec<&str> {
-        self.lines.iter().map(AsRef::as_ref).filter(|line| !line.starts_with("DZ")).collect()
+    /// The rules of a ruleset, in their order.
+    pub fn rules<'a>(&'a self, ruleset: &'a str) -> impl Iterator<Item = &'a str> {
+        self.lines.iter().filter(move |line| line.ruleset.as_deref() == Some(ruleset)).map(|line| line.text.as_str())
     }
 }
 
-/// The value of an equate, `, F=value`.
-fn equate<'l>(line: &'l str, name: &str) -> Option<&'l str> {
-    line.split(',').skip(1).find_map(|field| {
-        let (found, value) = field.split_once('=')?;
-        (found.trim() == name).then(|| value.trim())
-    })
+/// A text with single spaces.
+fn spaced(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const TEXT: &str = "\
+# a comment
+DMcustomer.test
+CPconbool-relay.invalid
+Kaccess hash -T<TMPF> /etc/mail/access
+O MaxMessageSize=1000
+O DaemonPortOptions=Name=MTA
+O DaemonPortOptions=Port=587, Name=MSA, M=E
+O InputMailFilters=conbool,other
+
+SLocal_tls_server=99
+R$*\t\t\t$: $1 $| $&h\tthe host
+R$* $|  mail.example $*\t$: <CONBOOL> $1
+Xconbool, S=unix:/run/milter.sock, F=T, T=C:10s;S:30s
+Mlocal,\t\tP=/bin/procmail, F=lsDFM,
+\t\tA=procmail -d $u
+";
+
     #[test]
-    fn what_stands_in_it() {
-        let text = "# O PidFile=/no\nO PidFile=/old\nO PidFile=/run/sendmail.pid\nO inputmailfilters=a, b\nXa, S=unix:/a\nXb, S=inet:1@::1\n\
-                    Mlocal,\t\tP=/usr/bin/procmail, F=lsDFMAw5:/|@qSPfhn9, S=EnvFromL/HdrFromL,\n\t\tT=DNS/RFC822/X-Unix\n\
-                    Mesmtp,\tP=[IPC], F=mDFMuXa, A=TCP $h\n\
-                    Mlucky, P=[IPC],\n F=ml\n\
-                    Kaccess hash -T<TMPF> -o /etc/mail/access.db\n\
-                    Qslow, P=/var/spool/slow, F=f\nSLocal_tls_server\nSParse0=99\nDZ8.17.1\n";
-        let cf = Cf::parse(text);
-        assert_eq!(cf.option("PidFile"), Some("/run/sendmail.pid"));
-        assert_eq!(cf.option("QueueDirectory"), None);
-        assert_eq!(cf.milters(), ["a", "b"]);
-        assert_eq!(cf.names('X').collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(cf.local_mailers(), ["local", "lucky"]);
-        assert_eq!(cf.map("access").unwrap(), ["hash", "-T<TMPF>", "-o", "/etc/mail/access.db"]);
-        assert_eq!(cf.map("acces"), None);
-        assert!(cf.has_ruleset("Local_tls_server") && cf.has_ruleset("Parse0") && !cf.has_ruleset("Parse"));
-        assert_eq!(cf.queue_directories(), ["/var/spool/mqueue", "/var/spool/slow"]);
-        assert!(!cf.meaning().iter().any(|line| line.starts_with("DZ") || line.starts_with('#')));
+    fn lines_are_taken_apart() {
+        let cf = Cf::parse(TEXT);
+        assert_eq!(cf.letter('M'), Some("customer.test"));
+        assert_eq!(cf.map("access"), Some("hash -T<TMPF> /etc/mail/access"));
+        assert_eq!(cf.option("maxmessagesize"), Some("1000"));
+        assert_eq!(cf.options("DaemonPortOptions").count(), 2);
+        let rules: Vec<&str> = cf.rules("Local_tls_server").collect();
+        assert_eq!(rules, ["R$*\t$: $1 $| $&h", "R$* $| mail.example $*\t$: <CONBOOL> $1"]);
+        let milter = cf.milters().next().unwrap();
+        assert_eq!((milter.name.as_str(), milter.equate("S")), ("conbool", Some("unix:/run/milter.sock")));
+        assert!(milter.has_flag('T') && !milter.has_flag('R'));
+        let mailer = cf.mailers().next().unwrap();
+        assert_eq!((mailer.name.as_str(), mailer.equate("A")), ("local", Some("procmail -d $u")));
+        assert!(mailer.has_flag('l'));
     }
 }

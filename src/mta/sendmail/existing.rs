@@ -5,9 +5,8 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::cf::Cf;
 use super::command::Program;
-use super::{Error, mc};
+use super::{Cf, Error, mc};
 use crate::config;
 
 /// The present configuration of Sendmail; by default nothing is known of it.
@@ -78,13 +77,13 @@ impl Existing {
     }
 
     /// What the site has without us, as far as that is known.
-    pub fn site(&self) -> Cf<'_> {
+    pub fn site(&self) -> Cf {
         let made = self.site.as_ref().and_then(|site| site.as_ref().ok());
         Cf::parse(made.or(self.cf.as_ref()).map(String::as_str).unwrap_or_default())
     }
 
     /// What is in force.
-    pub fn in_force(&self) -> Cf<'_> {
+    pub fn in_force(&self) -> Cf {
         Cf::parse(self.cf.as_deref().unwrap_or_default())
     }
 }

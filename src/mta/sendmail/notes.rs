@@ -1,10 +1,9 @@
 //! What the administrator should know: where the site's present configuration and ours meet.
 
-use super::cf::Cf;
-use super::{MILTER, Request, rules};
+use super::{Cf, MILTER, Request, rules};
 
 /// All notes, the weightiest first.
-pub fn notes(request: &Request<'_>, site: &Cf<'_>, names: &rules::Names) -> Vec<String> {
+pub fn notes(request: &Request<'_>, site: &Cf, names: &rules::Names) -> Vec<String> {
     let existing = request.existing;
     let mut notes = Vec::new();
     if !existing.is_known() {
@@ -19,7 +18,7 @@ pub fn notes(request: &Request<'_>, site: &Cf<'_>, names: &rules::Names) -> Vec<
         notes.push(format!("What the site has is taken from sendmail.cf, for m4 makes none of sendmail.mc: {error}"));
     }
     let relay = names.relay.trim_matches(['[', ']']);
-    if let Some(smart_host) = site.definition('S').filter(|host| is_host(host, relay))
+    if let Some(smart_host) = site.letter('S').filter(|host| is_host(host, relay))
         && names.direct.is_none()
     {
         notes.push(format!(
@@ -34,7 +33,9 @@ pub fn notes(request: &Request<'_>, site: &Cf<'_>, names: &rules::Names) -> Vec<
                 .to_owned(),
         );
     }
-    let others: Vec<&str> = site.milters().into_iter().filter(|name| *name != MILTER).collect();
+    let milters = site.option("InputMailFilters").unwrap_or_default();
+    let others: Vec<&str> =
+        milters.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != MILTER).collect();
     if !others.is_empty() {
         notes.push(format!(
             "The milter comes before {}: what signs must sign the message as it leaves.",

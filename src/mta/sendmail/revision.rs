@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use similar::{ChangeTag, TextDiff};
 
 use super::access_map::AccessMap;
-use super::cf::Cf;
 use super::command::CommandError;
 use super::mc::{self, Block, Marks};
 use super::trial::{self, TrialError};
-use super::{Fragments, Request};
+use super::{Cf, Fragments, Request};
 use crate::config;
 use crate::mta::change::{Change, ChangeError};
 use crate::mta::scratch::Failed;
@@ -160,7 +159,7 @@ pub fn revise(change: &mut Change, request: &Request<'_>, fragments: &Fragments)
 /// The lines that mean something in one sendmail.cf and are not in the other.
 fn differing(present: &str, made: &str) -> Vec<String> {
     let (present, made) = (Cf::parse(present), Cf::parse(made));
-    let (present, made) = (present.meaning(), made.meaning());
+    let (present, made) = (meaning(&present), meaning(&made));
     let diff = TextDiff::from_slices(&present, &made);
     let mut lines: Vec<String> = diff
         .iter_all_changes()
@@ -173,6 +172,11 @@ fn differing(present: &str, made: &str) -> Vec<String> {
         lines.push(format!("… and {more} more"));
     }
     lines
+}
+
+/// The lines, without that which tells the version of Sendmail's m4 files.
+fn meaning(cf: &Cf) -> Vec<&str> {
+    cf.lines().map(|line| line.text.as_str()).filter(|text| !text.starts_with("DZ")).collect()
 }
 
 pub(super) fn read(path: &Path) -> Result<String, RevisionError> {

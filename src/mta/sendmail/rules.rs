@@ -1,10 +1,20 @@
-//! The rules that ask the daemon where mail goes, and act on what it says.
+//! The rules that act on the milter's marks, and ask the daemon where the mail goes that has none.
+//!
+//! The milter sees the recipients of the envelope as the client gave them. Aliases, .forward files and lists are expanded
+//! after it, and sendmail(1) as the mail server itself passes it by: those addresses come to ruleset 0 without a mark.
+//! LOCAL_RULE_0 is asked for each of them (Sendmail Installation and Operation Guide, 5.1.4), when it is received, when it
+//! is expanded, and again in every run of the queue.
+
+use std::fmt::Write;
 
 use super::{DIRECT_MAILER, RELAY_MAILER};
 use crate::verdict::{DIRECT_PSEUDO_DOMAIN, RELAY_PSEUDO_DOMAIN};
 
-/// The map by which they ask.
+/// The map's name, with which each of Sendmail's questions begins (cf/README, "SOCKET").
 pub const MAP: &str = "conbool";
+
+/// How long Sendmail waits for an answer, in seconds.
+const PATIENCE: u32 = 10;
 
 /// What the rules name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,26 +25,97 @@ pub struct Names {
     pub direct: Option<String>,
     /// The daemon's socketmap: `unix:/run/conbool-milter/socketmap.sock`; `None`: it is not asked.
     pub socketmap: Option<String>,
+    /// The hosted domains, whose mail never goes out by the relay.
+    pub hosted: Vec<String>,
 }
 
-/// Lines of LOCAL_CONFIG and LOCAL_RULE_0, for sendmail.mc.
+/// Lines of LOCAL_CONFIG, LOCAL_RULE_0 and LOCAL_RULESETS, for sendmail.mc.
+///
+/// Whatever is no clear answer of the daemon (no socket, another service's socket, silence, an answer that the rules do
+/// not know) is a temporary error for the address: 451 at RCPT, and for mail that was taken already another try later.
+/// Domains in the mailertable stay where the site sends them, marked or not; its entry for the whole world (`.`) does not
+/// count. Addresses without a domain, and senders' addresses, which ruleset 0 also sees, are left alone.
 pub fn routing(names: &Names) -> String {
-    let relay = &names.relay;
-    let to = |pattern: &str, pseudo: &str, mailer: &str, host: &str, address: &str| {
-        let pseudo = pseudo.replace('.', " . ");
-        format!("R{}\t$#{mailer} $@ {host} $: {address}\n", pattern.replace("PSEUDO", &pseudo))
-    };
-    let mut rules = to("$+ % [ $+ ] < @ lit . PSEUDO . >", RELAY_PSEUDO_DOMAIN, RELAY_MAILER, relay, "$1 < @ [ $2 ] >");
-    rules += &to("$+ < @ $+ . PSEUDO . >", RELAY_PSEUDO_DOMAIN, RELAY_MAILER, relay, "$1 < @ $2 . >");
-    rules += &to("$+ < @ $+ . PSEUDO >", RELAY_PSEUDO_DOMAIN, RELAY_MAILER, relay, "$1 < @ $2 . >");
-    if let Some(direct) = &names.direct {
-        rules +=
-            &to("$+ % [ $+ ] < @ lit . PSEUDO . >", DIRECT_PSEUDO_DOMAIN, DIRECT_MAILER, direct, "$1 < @ [ $2 ] >");
-        rules += &to("$+ < @ $+ . PSEUDO . >", DIRECT_PSEUDO_DOMAIN, DIRECT_MAILER, direct, "$1 < @ $2 . >");
-    } else {
-        let pseudo = DIRECT_PSEUDO_DOMAIN.replace('.', " . ");
-        rules += &format!("R$+ % [ $+ ] < @ lit . {pseudo} . >\t$: $1 < @ [ $2 ] >\n");
-        rules += &format!("R$+ < @ $+ . {pseudo} . >\t$: $1 < @ $2 . >\n");
+    let mut text =
+        format!("LOCAL_CONFIG\nCP{RELAY_PSEUDO_DOMAIN} {DIRECT_PSEUDO_DOMAIN}\nC{{ConboolMark}}relay direct\n");
+    if let Some(socketmap) = &names.socketmap {
+        for domain in &names.hosted {
+            let _ = writeln!(text, "C{{ConboolHosted}}{domain}");
+        }
+        // Queue ids differ by case, and without quotes an address could pass for another.
+        let _ = writeln!(text, "K{MAP} socket -f -q -d{PATIENCE}s -T<TMPF> {socketmap}");
     }
-    format!("LOCAL_CONFIG\nCP{RELAY_PSEUDO_DOMAIN} {DIRECT_PSEUDO_DOMAIN}\nLOCAL_RULE_0\n{rules}")
+    text += "LOCAL_RULE_0\nR$*\t$: $>ConboolRoute $1\nLOCAL_RULESETS\nSConboolRoute\n";
+    text += "R$*\t$: $&{addr_type} $| $1\nRe s $| $*\t$@ $1\nR$* $| $*\t$: < @ > $2\n";
+    for (mark, pseudo_domain) in [("relay", RELAY_PSEUDO_DOMAIN), ("direct", DIRECT_PSEUDO_DOMAIN)] {
+        let pseudo_domain = pseudo_domain.replace('.', " . ");
+        let _ = writeln!(text, "R< @ > $* < @ $+ . {pseudo_domain} . > $*\t$: < {mark} > $1 < @ $2 . > $3");
+    }
+    text += "R< $={ConboolMark} > $* % [ $+ ] < @ lit . > $*\t$: < $1 > $2 < @ [ $3 ] > $4\n";
+    text += if names.socketmap.is_some() { ASK } else { "R< @ > $*\t$@ $1\n" };
+    text += "R< usual > $*\t$@ $1\n";
+    if names.direct.is_none() {
+        text += "R< direct > $*\t$@ $1\n";
+    }
+    text += "R< $={ConboolMark} > $* < @ $+ > $*\t$: < $1 > $2 < @ $3 > $4 $| $>ConboolMailertable $3\n";
+    text += "R< $={ConboolMark} > $* $| found\t$@ $2\n";
+    for (mark, mailer, host) in
+        [("relay", RELAY_MAILER, Some(&names.relay)), ("direct", DIRECT_MAILER, names.direct.as_ref())]
+    {
+        if let Some(host) = host {
+            let _ = writeln!(text, "R< {mark} > $* < @ $+ > $* $| none\t$#{mailer} $@ {host} $: $1 < @ $2 > $3");
+        }
+    }
+    text + "R$*\t$#error $@ 4.3.0 $: \"451 conbool-milter does not say which way this mail goes; try again later\"\n"
+        + MAILERTABLE
+}
+
+/// Asks for an address that has no mark: by queue id, sender and domain of the recipient.
+const ASK: &str = "\
+R< @ > $* < @ $+ . > $*\t$: < @ $2 > $1 < @ $2 . > $3
+R< @ > $* < @ $+ > $*\t$: < @ $2 > $1 < @ $2 > $3
+R< @ > $*\t$@ $1
+R< @ $={ConboolHosted} > $*\t$@ $2
+R< @ $=w > $*\t$@ $2
+R< @ $={VirtHost} > $*\t$@ $2
+R< @ $+ > $*\t$: < $(conbool $&i | $&f | $1 $: none $) > $2
+";
+
+/// Whether a domain, or one that it is below, is in the mailertable. Where there is no such table, nothing is in it.
+const MAILERTABLE: &str = "\
+SConboolMailertable
+R$+ .\t$1
+R$+\t$: $(mailertable $1 $: ? $) $| $1
+R? $| $- . $+\t$(mailertable .$2 $: ? $) $| $2
+R? $| $*\t$@ none
+R$*\t$@ found
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(direct: Option<&str>, socketmap: Option<&str>) -> Names {
+        let hosted = vec!["customer.test".into()];
+        Names {
+            relay: "[relay.test]".into(),
+            direct: direct.map(Into::into),
+            socketmap: socketmap.map(Into::into),
+            hosted,
+        }
+    }
+
+    #[test]
+    fn the_sides_of_a_rule_are_apart_by_one_tab() {
+        for direct in [None, Some("[direct.test]")] {
+            for socketmap in [None, Some("unix:/run/conbool-milter/socketmap.sock")] {
+                let text = routing(&names(direct, socketmap));
+                for rule in text.lines().filter(|line| line.starts_with('R')) {
+                    assert_eq!(rule.matches('\t').count(), 1, "{rule:?}");
+                }
+                assert_eq!(text.contains("$(conbool "), socketmap.is_some());
+                assert_eq!(text.contains("$#conbool-direct $@ [direct.test]"), direct.is_some());
+            }
+        }
+    }
 }

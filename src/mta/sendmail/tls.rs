@@ -3,12 +3,15 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::cf::Cf;
+use super::Cf;
 use super::{Error, Request, value};
 use crate::mta::postfix;
 
 /// A rule that exists only where names in certificates other than the subject's are looked at.
 const ALTERNATIVE_NAMES: &str = "R<CN:$={cert_altnames}>";
+
+/// The ruleset that has it.
+const REQUIREMENTS: &str = "TLS_req";
 
 /// The first release with `FEATURE(check_cert_altnames)`.
 const FIRST_WITH_ALTERNATIVE_NAMES: (u32, u32) = (8, 16);
@@ -18,7 +21,7 @@ const FIRST_WITH_ALTERNATIVE_NAMES: (u32, u32) = (8, 16);
 ///
 /// # Errors
 /// [`Error::Value`].
-pub fn settings(request: &Request<'_>, site: &Cf<'_>, notes: &mut Vec<String>) -> Result<String, Error> {
+pub fn settings(request: &Request<'_>, site: &Cf, notes: &mut Vec<String>) -> Result<String, Error> {
     let mut text = String::new();
     text.push_str(&trust_anchors(request, site, notes)?);
     text.push_str(&client_certificate(request, site, notes)?);
@@ -32,14 +35,14 @@ pub fn settings(request: &Request<'_>, site: &Cf<'_>, notes: &mut Vec<String>) -
              alternative names: mail for the relay stays in the queue if the common name is another."
                 .to_owned(),
         );
-    } else if !site.has(ALTERNATIVE_NAMES) {
+    } else if !site.rules(REQUIREMENTS).any(|rule| rule.starts_with(ALTERNATIVE_NAMES)) {
         text.push_str("FEATURE(`check_cert_altnames')dnl\n");
     }
     Ok(text)
 }
 
 /// Without a directory of trust anchors, Sendmail does not use the file.
-fn trust_anchors(request: &Request<'_>, site: &Cf<'_>, notes: &mut Vec<String>) -> Result<String, Error> {
+fn trust_anchors(request: &Request<'_>, site: &Cf, notes: &mut Vec<String>) -> Result<String, Error> {
     const FILE: &str = "confCACERT";
     const DIRECTORY: &str = "confCACERT_PATH";
     let relay = &request.config.relay;
@@ -82,7 +85,7 @@ fn trust_anchors(request: &Request<'_>, site: &Cf<'_>, notes: &mut Vec<String>) 
     Ok(text)
 }
 
-fn client_certificate(request: &Request<'_>, site: &Cf<'_>, notes: &mut Vec<String>) -> Result<String, Error> {
+fn client_certificate(request: &Request<'_>, site: &Cf, notes: &mut Vec<String>) -> Result<String, Error> {
     let relay = &request.config.relay;
     let (Some(certificate), Some(key)) = (&relay.client_certificate, &relay.client_key) else {
         return Ok(String::new());
@@ -110,7 +113,9 @@ fn client_certificate(request: &Request<'_>, site: &Cf<'_>, notes: &mut Vec<Stri
 /// The rules that let mail go to the relay only if its certificate is verified and has this name.
 ///
 /// They come before the site's own in that ruleset, so that none of these can say yes first. They go by the host that
-/// the rules have named (`$&h`), not by what the name server makes of it, which an access map entry `TLS_Srv:` would.
+/// the rules have named (`$&h`), not by what the name server makes of it, which an access map entry `TLS_Srv:` would. If no
+/// alternative name of the certificate fits, Sendmail compares its CN not with the name asked for but with `{TLS_Name}`,
+/// and if that is empty, as in a queue run, finds nothing wrong: so it is set.
 pub fn rules(relay: &str, name: &str) -> String {
     let bare = relay.trim_start_matches('[').trim_end_matches(']');
     let lines = format!(
@@ -118,6 +123,7 @@ pub fn rules(relay: &str, name: &str) -> String {
          R$*\t$: $1 $| $&h\n\
          R$* $| {bare} $*\t$: <CONBOOL> $1\n\
          R$* $| [ {bare} ] $*\t$: <CONBOOL> $1\n\
+         R<CONBOOL> $*\t$: <CONBOOL> $(macro {{TLS_Name}} $@ {name} $) $1\n\
          R<CONBOOL> $*\t$@ $>\"TLS_connection\" $1 $| <TEMP+VERIFY:128+CN:{name}>\n\
          R$* $| $*\t$: $1\n"
     );
