@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode, Output};
 
 use lab::edge::{Edge, Host};
 use lab::mail::{Ending, Mail, Sender, Sent};
+use lab::postfix::Postfix;
 use lab::process::{run, wait_for};
 use lab::report::{Report, TOKEN_FIELD};
 use lab::site::MailServer;
@@ -101,7 +102,7 @@ fn routed_as_everywhere() -> Result<(), Error> {
             !matches!(case.mail.via, Sender::Submission | Sender::Authenticated) && !name.starts_with("alias-");
         // The queue is tried again after minutes here.
         let is_soon = !name.starts_with("relay-replies") && !name.starts_with("direct-replies");
-        if case.site == "all" && is_here && is_soon {
+        if case.applies && case.site == "all" && is_here && is_soon {
             ran += 1;
             let result = case_run::run(&edge.site, &name, &case).and_then(|outcome| outcome.check(&case));
             wrong.extend(result.err().map(|error| format!("{name}: {error}")));

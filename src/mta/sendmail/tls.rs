@@ -24,7 +24,9 @@ pub fn settings(request: &Request<'_>) -> Result<String, Error> {
 
 /// The rules that let mail go to the relay only if its certificate is verified and has this name.
 ///
-/// They come before the site's own in that ruleset, so that none of these can say yes first.
+/// They come before the site's own in that ruleset, so that none of these can say yes first. If no alternative name of the
+/// certificate fits, Sendmail compares its CN not with the name asked for but with `{TLS_Name}`, and if that is empty, as
+/// in a queue run, finds nothing wrong: so it is set.
 pub fn rules(relay: &str, name: &str) -> String {
     let host = relay.replace('[', "[ ").replace(']', " ]");
     let bare = relay.trim_start_matches('[').trim_end_matches(']');
@@ -35,6 +37,7 @@ pub fn rules(relay: &str, name: &str) -> String {
          R$*\t$: $1 $| $&h\n\
          R$* $| {bare} $*\t$: <CONBOOL> $1\n\
          R$* $| {host} $*\t$: <CONBOOL> $1\n\
+         R<CONBOOL> $*\t$: <CONBOOL> $(macro {{TLS_Name}} $@ {name} $) $1\n\
          R<CONBOOL> $*\t$@ $>\"TLS_connection\" $1 $| <TEMP+VERIFY:128+CN:{name}>\n\
          R$* $| $*\t$: $1\n\
          divert(0)dnl\n"
