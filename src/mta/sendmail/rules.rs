@@ -98,7 +98,12 @@ mod tests {
 
     fn names(direct: Option<&str>, socketmap: Option<&str>) -> Names {
         let hosted = vec!["customer.test".into()];
-        Names { relay: "[relay.test]".into(), direct: direct.map(Into::into), socketmap: socketmap.map(Into::into), hosted }
+        Names {
+            relay: "[relay.test]".into(),
+            direct: direct.map(Into::into),
+            socketmap: socketmap.map(Into::into),
+            hosted,
+        }
     }
 
     #[test]
