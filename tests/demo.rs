@@ -13,7 +13,8 @@ use lab::case_run::{self, Outcome};
 use lab::mail::Sender;
 use lab::namespace;
 use lab::report::{Copy, Place, fields};
-use lab::site::Site;
+use lab::postfix::Postfix;
+use lab::site::{MailServer, Site};
 
 /// Table width in characters where the output is no terminal.
 const WIDTH: u16 = 140;
@@ -58,7 +59,7 @@ fn demonstrate() -> Result<bool, String> {
     let (mut messages, mut copies, mut wrong) = (0, 0, Vec::new());
     let start = Instant::now();
     for file in case_file::list(&directory).map_err(|error| error.to_string())? {
-        let case = case_file::read(&file)?;
+        let case = case_file::read(&file, Postfix::NAME)?;
         let token = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let outcome = case_run::run(&site, &token, &case)?;
         messages += 1;

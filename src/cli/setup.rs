@@ -1,5 +1,5 @@
-//! `conbool-milter setup`: from nothing to the first relayed message. Without a subcommand it is the assistant, for Postfix
-//! on this host; the subcommands are for other mail servers, one file each.
+//! `conbool-milter setup`: from nothing to the first relayed message. Without a subcommand it is the assistant, for the
+//! Postfix or Sendmail of this host; the subcommands are for other mail servers, one file each.
 
 mod answers;
 mod ask;
@@ -30,7 +30,7 @@ const BACKUPS: &str = "backups";
 /// Set up this host: asks what it has to know, shows what it would change, does it when told, and can take it back
 ///
 /// Without a terminal, or with --unattended, what the flags do not say is taken from the configuration file and from
-/// Postfix; what is missing then is an error. Nothing is changed without --apply, or a yes at the prompt.
+/// the mail server; what is missing then is an error. Nothing is changed without --apply, or a yes at the prompt.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {
@@ -55,7 +55,7 @@ struct Flags {
     /// Provider: the name of a built-in one, or the path of a folder
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
-    /// Hosted domain; give it once for each [default: those of Postfix]
+    /// Hosted domain; give it once for each [default: those of the mail server]
     #[arg(long = "domain", value_name = "DOMAIN")]
     domains: Vec<String>,
     /// Mail server to set up [default: the one on this host]
@@ -64,7 +64,7 @@ struct Flags {
     /// Network that the relay connects from; the provider tells it; give it once for each
     #[arg(long = "relay-network", value_name = "NETWORK")]
     relay_networks: Vec<String>,
-    /// Network of clients of your own; give it once for each [default: mynetworks of Postfix]
+    /// Network of clients of your own; give it once for each [default: those that the mail server relays for]
     #[arg(long = "internal-network", value_name = "NETWORK")]
     internal_networks: Vec<String>,
     /// Whose mail goes to the relay: "all", or a file with an address or @domain a line
@@ -88,7 +88,8 @@ struct Flags {
     /// Where exempt mail goes, such as "[mail.example.com]:25" [default: relayhost of Postfix, or else the recipient's MX]
     #[arg(long, value_name = "NEXT_HOP")]
     direct_next_hop: Option<String>,
-    /// Socket of the milter [default: conbool/milter.sock in the queue directory of Postfix]
+    /// Socket of the milter [default: conbool/milter.sock in the queue directory of Postfix, or for Sendmail
+    /// /run/conbool-milter/milter.sock]
     #[arg(long, value_name = "SOCKET")]
     socket: Option<String>,
     /// Where the daemon keeps its state, and setup its back-ups
@@ -97,6 +98,12 @@ struct Flags {
     /// Configuration directory of the Postfix instance [default: that of the only one]
     #[arg(long, value_name = "DIR")]
     postfix_config: Option<PathBuf>,
+    /// Directory of sendmail.mc and sendmail.cf [default: /etc/mail]
+    #[arg(long, value_name = "DIR", conflicts_with = "postfix_config")]
+    sendmail_config: Option<PathBuf>,
+    /// Sendmail itself [default: /usr/sbin/sendmail]
+    #[arg(long, value_name = "FILE", conflicts_with = "postfix_config", hide_short_help = true)]
+    sendmail_program: Option<PathBuf>,
     #[command(flatten)]
     listeners: ListenerFlags,
     /// Ask nothing, even on a terminal
@@ -146,6 +153,10 @@ impl Flags {
     fn patience(&self) -> Duration {
         Duration::from_secs(self.wait)
     }
+
+    fn way_back(&self) -> rollback::Asked<'_> {
+        rollback::Asked { state_directory: self.state_directory.as_deref(), apply: self.apply, force: self.force }
+    }
 }
 
 /// Sets up what the arguments name.
@@ -154,7 +165,7 @@ impl Flags {
 /// A sentence for the administrator.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
     match &arguments.server {
-        None if arguments.flags.rollback => rollback::run(config, &arguments.flags),
+        None if arguments.flags.rollback => rollback::run(config, &arguments.flags.way_back()),
         None => install::run(config, &arguments.flags),
         Some(Server::Postfix(arguments)) => postfix::run(config, arguments),
         Some(Server::Sendmail(arguments)) => sendmail::run(config, arguments),
@@ -178,11 +189,12 @@ fn not_of_an_edge(config: &Config) -> Result<(), String> {
     }
 }
 
-/// Puts back what a run that was killed has left half-done, and tells what it was.
+/// Puts back what a run that was killed has left half-done, and tells what it was. `config` is what our configuration says
+/// until then.
 ///
 /// # Errors
 /// If there is such a thing and it cannot be put back, or is not to be now.
-fn recover(backups: &Path, apply: bool) -> Result<(), String> {
+fn recover(backups: &Path, config: &Config, apply: bool) -> Result<(), String> {
     let Some(backup) = change::interrupted(backups).map_err(|error| error.to_string())? else { return Ok(()) };
     if !apply {
         return Err(format!(
@@ -195,7 +207,7 @@ fn recover(backups: &Path, apply: bool) -> Result<(), String> {
     for file in &files {
         eprintln!("  {}", file.display());
     }
-    match mta::of_files(files.iter().map(PathBuf::as_path)) {
+    match mta::of_files(files.iter().map(PathBuf::as_path), config) {
         Some(mta) if mta.is_running()? => mta.reload(),
         _ => Ok(()),
     }

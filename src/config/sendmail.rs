@@ -21,16 +21,23 @@ pub struct Sendmail {
     pub local_mailers: Vec<String>,
 }
 
+impl Default for Sendmail {
+    fn default() -> Self {
+        Self {
+            directory: DEFAULT_SENDMAIL_DIRECTORY.into(),
+            program: DEFAULT_PROGRAM.into(),
+            local_mailers: Vec::new(),
+        }
+    }
+}
+
 /// Asks for every key of the section.
 pub fn read(reader: &mut Reader, folder: &Path) -> Sendmail {
     let path = |written: &str| files::resolve(folder, written);
+    let default = Sendmail::default();
     Sendmail {
-        directory: reader
-            .string("sendmail.directory", r#""/etc/mail""#, path)
-            .unwrap_or_else(|| DEFAULT_SENDMAIL_DIRECTORY.into()),
-        program: reader
-            .string("sendmail.program", r#""/usr/sbin/sendmail""#, path)
-            .unwrap_or_else(|| DEFAULT_PROGRAM.into()),
+        directory: reader.string("sendmail.directory", r#""/etc/mail""#, path).unwrap_or(default.directory),
+        program: reader.string("sendmail.program", r#""/usr/sbin/sendmail""#, path).unwrap_or(default.program),
         local_mailers: keys::plain(reader.strings("sendmail.local_mailers", r#"["cyrusv2"]"#, mailer)),
     }
 }

@@ -13,7 +13,7 @@ mod transaction;
 
 use std::path::{Path, PathBuf};
 
-use similar::TextDiff;
+use similar::{ChangeTag, TextDiff};
 
 pub use backup::{Backup, interrupted, latest_backup};
 pub use error::ChangeError;
@@ -131,7 +131,13 @@ impl Change {
     ///
     /// Of what is not UTF-8 it shows only that it changes somehow.
     pub fn diff(&self) -> String {
-        self.files.iter().map(FileChange::diff).collect()
+        self.diff_but(|_| false)
+    }
+
+    /// The same, but of files that are made of others only how much changes.
+    pub fn diff_but(&self, is_made: impl Fn(&Path) -> bool) -> String {
+        let shown = |file: &FileChange| if is_made(&file.path) { file.extent() } else { file.diff() };
+        self.files.iter().map(shown).collect()
     }
 
     /// Puts the change in place, checks it and puts it in force; all of it or nothing.
@@ -180,6 +186,23 @@ impl Change {
 }
 
 impl FileChange {
+    /// One line: how many lines change.
+    fn extent(&self) -> String {
+        let [before, after] =
+            [&self.before, &self.after].map(|side| side.as_ref().map(|content| str::from_utf8(&content.bytes)));
+        let extent = match (before, after) {
+            (None, _) => "is new".to_owned(),
+            (_, None) => "goes".to_owned(),
+            (Some(Ok(before)), Some(Ok(after))) => {
+                let diff = TextDiff::from_lines(before, after);
+                let count = |tag| diff.iter_all_changes().filter(|change| change.tag() == tag).count();
+                format!("changes: {} lines go, {} come", count(ChangeTag::Delete), count(ChangeTag::Insert))
+            }
+            _ => "changes".to_owned(),
+        };
+        format!("{} {extent}\n", self.path.display())
+    }
+
     fn diff(&self) -> String {
         let text =
             |side: &Option<Content>| side.as_ref().map(|content| String::from_utf8_lossy(&content.bytes).into_owned());

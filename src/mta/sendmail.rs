@@ -5,11 +5,15 @@
 //! seen (those of aliases, say) the rules ask the daemon. Sendmail queues, encrypts, retries and bounces.
 
 mod access;
+mod cf;
 mod existing;
+pub mod listener;
 pub mod queue;
 pub mod revision;
 pub mod rules;
 pub mod service;
+pub mod survey;
+pub mod test_mode;
 mod tls;
 pub mod trial;
 mod value;
@@ -22,6 +26,7 @@ use ipnet::IpNet;
 use crate::config::{Config, Socket};
 use crate::provider::Provider;
 
+pub use cf::Cf;
 pub use existing::{Existing, ExistingError};
 
 /// The mailer that goes to the relay.

@@ -34,6 +34,8 @@ pub struct Case {
     pub checks: Vec<Check>,
     /// Copies must be what was sent.
     pub intact: bool,
+    /// False if the case is about another mail server only.
+    pub applies: bool,
 }
 
 /// A reply that a simulated host gives to RCPT.
@@ -109,13 +111,16 @@ pub fn list(directory: &File) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Reads a case file.
+/// The mail servers that a case can name.
+const MAIL_SERVERS: [&str; 2] = ["Postfix", "Sendmail"];
+
+/// Reads a case file as it is meant for a mail server.
 ///
 /// # Errors
 /// File, line and what is wrong there.
-pub fn read(file: &File) -> Result<Case, String> {
+pub fn read(file: &File, mail_server: &'static str) -> Result<Case, String> {
     let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let mut parser = Parser::new(file, &text);
+    let mut parser = Parser::new(file, &text, mail_server);
     match parser.parse() {
         Ok(()) => parser.finish().map_err(|error| format!("{}: {error}", file.display())),
         Err(error) => Err(format!("{}:{}: {error}", file.display(), parser.number)),
@@ -126,6 +131,7 @@ struct Parser<'a> {
     file: &'a File,
     lines: std::str::Lines<'a>,
     number: usize,
+    mail_server: &'static str,
     case: Case,
     from: Option<String>,
     message: Option<Vec<u8>>,
@@ -142,7 +148,7 @@ enum Command {
 }
 
 impl<'a> Parser<'a> {
-    fn new(file: &'a File, text: &'a str) -> Self {
+    fn new(file: &'a File, text: &'a str, mail_server: &'static str) -> Self {
         let mail = Mail {
             via: Sender::Internal,
             from: String::new(),
@@ -162,9 +168,10 @@ impl<'a> Parser<'a> {
             copies: vec![],
             checks: vec![],
             intact: true,
+            applies: true,
         };
         let (lines, last) = (text.lines(), Command::None);
-        Self { file, lines, number: 0, case, from: None, message: None, fill: 0, last }
+        Self { file, lines, number: 0, mail_server, case, from: None, message: None, fill: 0, last }
     }
 
     fn next_line(&mut self) -> Option<&'a str> {
@@ -174,6 +181,11 @@ impl<'a> Parser<'a> {
 
     fn parse(&mut self) -> Result<(), String> {
         while let Some(line) = self.next_line() {
+            let line = match line.strip_prefix("on ").and_then(|rest| rest.split_once(": ")) {
+                Some((name, line)) if self.is_mail_server(name)? => line,
+                Some(_) => continue,
+                None => line,
+            };
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             match word {
                 "" => {}
@@ -203,6 +215,12 @@ impl<'a> Parser<'a> {
             }
         }
         Ok(())
+    }
+
+    /// True if the mail server of this name is the one at hand.
+    fn is_mail_server(&self, name: &str) -> Result<bool, String> {
+        let known = MAIL_SERVERS.contains(&name);
+        known.then_some(name == self.mail_server).ok_or_else(|| format!("no such mail server: {name}"))
     }
 
     fn inline_message(&mut self, escaped: bool) -> Result<Vec<u8>, String> {
@@ -248,7 +266,16 @@ impl<'a> Parser<'a> {
             ("ending", None) if value == "disconnect" => {
                 return set(&mut self.case.mail.ending, Ending::Disconnect);
             }
-            ("altered by", None) if value == "Postfix" => return set(&mut self.case.intact, false),
+            ("altered by", None) => {
+                self.case.intact &= !self.is_mail_server(value)?;
+                return Ok(());
+            }
+            ("only", None) => {
+                let (name, reason) = value.split_once(" (").ok_or("only takes a mail server and (why)")?;
+                reason.strip_suffix(')').ok_or("the reason does not end with a bracket")?;
+                let applies = self.is_mail_server(name)?;
+                return set(&mut self.case.applies, applies);
+            }
             ("fill", None) => return set(&mut self.fill, number(value)?),
             ("reply", Some(Place::Host(host))) => {
                 self.case.orders.push(order(host, value)?);

@@ -47,6 +47,8 @@ pub struct Outcome {
     pub report: Option<Report>,
     /// The fields of the daemon's log line; null if there is none.
     pub verdict: Value,
+    /// What the mail server's log says of the message.
+    pub log: Vec<String>,
     /// Everything that is not as the case says.
     pub wrong: Vec<String>,
 }
@@ -60,7 +62,7 @@ pub fn run<M: MailServer>(site: &Site<M>, token: &str, case: &Case) -> Result<Ou
         site.lab.host(&order.host).order(&order.recipient, &order.reply, order.once);
     }
     let sent = case.mail.send(site).map_err(|error| format!("{}: {error}", case.mail.from))?;
-    let mut outcome = Outcome { wrong: replies(case, &sent), sent, report: None, verdict: Value::Null };
+    let mut outcome = Outcome { wrong: replies(case, &sent), sent, report: None, verdict: Value::Null, log: vec![] };
     let Some(id) = queue_id(site, case, &outcome.sent)? else {
         if !case.copies.is_empty() {
             outcome.wrong.push("the message was not accepted".into());
@@ -76,6 +78,8 @@ pub fn run<M: MailServer>(site: &Site<M>, token: &str, case: &Case) -> Result<Ou
         return Ok(outcome);
     };
     let report = follow(site, token, &id, case);
+    let is_about = |line: &&str| report.queue_ids.iter().any(|id| line.contains(id));
+    outcome.log = site.mail_server.log().lines().filter(is_about).map(str::to_owned).collect();
     outcome.verdict = wait_for("the daemon's log line", || site.daemon.verdict(&id))?;
     outcome.wrong.extend(verdict(case, &outcome.verdict));
     outcome.wrong.extend(copies(case, &report));
@@ -103,7 +107,8 @@ impl Outcome {
             return Ok(());
         }
         let report = self.report.as_ref().map(describe).unwrap_or_default();
-        Err(format!("{}\n  {}\n  {report}\n  log of the daemon: {}", case.about, self.wrong.join("\n  "), self.verdict))
+        let (wrong, log) = (self.wrong.join("\n  "), self.log.join("\n    "));
+        Err(format!("{}\n  {wrong}\n  {report}\n  log:\n    {log}\n  log of the daemon: {}", case.about, self.verdict))
     }
 }
 

@@ -205,7 +205,7 @@ impl Postfix {
 }
 
 impl MailServer for Postfix {
-    const NAME: &'static str = "postfix";
+    const NAME: &'static str = "Postfix";
     const PREVIOUS: &'static str = "main.cf";
     const COMMAND: &'static str = "postfix";
     const SETTINGS: (&'static str, &'static str) = ("", "[postfix]\nconfig_directory = \"@lab@/etc\"\n");

@@ -188,7 +188,7 @@ impl Sendmail {
 }
 
 impl MailServer for Sendmail {
-    const NAME: &'static str = "sendmail";
+    const NAME: &'static str = "Sendmail";
     const PREVIOUS: &'static str = "mc";
     const COMMAND: &'static str = "sendmail";
     const SETTINGS: (&'static str, &'static str) = (
@@ -221,7 +221,9 @@ impl MailServer for Sendmail {
     }
 
     fn queue_file(&self, id: &str) -> QueueFile {
-        let file = fs::read_to_string(self.queue().join(format!("qf{id}"))).ok();
+        // The names of macros in it are no UTF-8.
+        let file = fs::read(self.queue().join(format!("qf{id}"))).ok();
+        let file = file.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         maillog::sendmail::find(&self.log(), id, file.as_deref())
     }
 

@@ -18,14 +18,16 @@ pub const SENDER_TABLE: &str = "state/conbool_senders.db";
 
 /// A mail server of the lab, as sites and text cases need it; what it has besides is for tests of its own.
 pub trait MailServer: Sized {
-    /// Its name.
+    /// Its name, as text cases write it.
     const NAME: &'static str;
     /// Extension of the file in `tests/sites` with what a site has before the milter comes.
     const PREVIOUS: &'static str;
-    /// What `setup` calls it.
+    /// Its name, as `setup` takes it.
     const COMMAND: &'static str;
     /// Settings that the lab adds to the daemon's configuration: top-level keys, and sections.
     const SETTINGS: (&'static str, &'static str);
+    /// Part of the log line about a client that disconnects before its message is complete.
+    const LOST_CONNECTION: &'static str;
     /// What is laid out but not yet running.
     type Prepared;
 
@@ -55,9 +57,6 @@ pub trait MailServer: Sized {
 
     /// sendmail(1), by which programs on the host send.
     fn submission(&self) -> Command;
-
-    /// Part of the log line about a client that disconnects before its message is complete.
-    const LOST_CONNECTION: &'static str;
 }
 
 /// A site at work. Everything stops when it is dropped.
@@ -93,7 +92,7 @@ impl<M: MailServer> Site<M> {
         let file = sites.join(name).with_extension("toml");
         let config = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
         let text = |extension: &str| fs::read_to_string(sites.join(name).with_extension(extension)).unwrap_or_default();
-        Self::configured(&format!("{name}-{}", M::NAME), &config, &text(M::PREVIOUS), &text("sieve"))
+        Self::configured(&format!("{name}-{}", M::COMMAND), &config, &text(M::PREVIOUS), &text("sieve"))
     }
 
     /// Starts a site with this daemon configuration, these lines for the mail server, and this script in `site.sieve`,

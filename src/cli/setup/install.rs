@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::answers::{self, Answers};
 use super::ask::Asker;
@@ -33,28 +34,42 @@ struct Plan {
 /// # Errors
 /// A sentence for the administrator; then everything is as it was.
 pub fn run(file: &Path, flags: &Flags) -> Result<(), String> {
-    let file = std::path::absolute(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let file = absolute(file)?;
     let mut asker = Asker::new(flags.unattended);
-    let state = flags.state_directory.clone().unwrap_or_else(|| config::salvage(&file).0.state_directory);
-    super::recover(&state.join(super::BACKUPS), flags.apply)?;
+    let salvaged = config::salvage(&file).0;
+    let state = flags.state_directory.as_ref().unwrap_or(&salvaged.state_directory);
+    super::recover(&state.join(super::BACKUPS), &salvaged, flags.apply)?;
     let before = if file.exists() { Some(Config::load(&file).map_err(|errors| errors.to_string())?) } else { None };
     let Some(mta) = mta::choose(flags, before.as_ref(), &mut asker)? else { return asker.complete().map(drop) };
     let answers = answers::gather(flags, before.as_ref(), mta.as_ref(), &mut asker)?;
     let asker = asker.complete()?;
     let plan = Plan::new(file, before, mta, &answers)?;
-    for note in answers.notes.iter().chain(&plan.wiring.notes) {
-        eprintln!("note: {note}");
-    }
+    plan.show();
     if plan.change.is_empty() {
-        println!("Everything is set up as asked: nothing to change.");
         return Ok(());
     }
-    print!("{}", plan.change.diff());
     if !flags.apply && !asker.yes("Put this in force?")? {
         println!("Nothing was changed. With --apply, this is put in force.");
         return Ok(());
     }
-    plan.apply(flags)
+    plan.apply(flags.patience())
+}
+
+/// Sets up a mail server as the configuration has it, without a question.
+///
+/// # Errors
+/// As [`run`].
+pub fn as_configured(file: &Path, before: Config, mta: Box<dyn Mta>, patience: Duration) -> Result<(), String> {
+    let file = absolute(file)?;
+    super::recover(&before.state_directory.join(super::BACKUPS), &before, true)?;
+    let answers = Answers { settings: mta.settings(Some(&before), None), ..Answers::default() };
+    let plan = Plan::new(file, Some(before), mta, &answers)?;
+    plan.show();
+    if plan.change.is_empty() { Ok(()) } else { plan.apply(patience) }
+}
+
+fn absolute(file: &Path) -> Result<PathBuf, String> {
+    std::path::absolute(file).map_err(|error| format!("{}: {error}", file.display()))
 }
 
 impl Plan {
@@ -72,8 +87,21 @@ impl Plan {
         let provider = Provider::load(&config.provider).map_err(|error| error.message)?;
         let mut change = Change::new();
         change.write(&file, text).map_err(|error| error.to_string())?;
-        let wiring = mta.revise(&mut change, &config, before.as_ref(), &provider)?;
+        let mut wiring = mta.revise(&mut change, &config, before.as_ref(), &provider)?;
+        wiring.notes.splice(0..0, answers.notes.iter().cloned());
         Ok(Self { file, config, before, mta, wiring, change })
+    }
+
+    /// Shows the notes, and what would change.
+    fn show(&self) {
+        for note in &self.wiring.notes {
+            eprintln!("note: {note}");
+        }
+        if self.change.is_empty() {
+            println!("Everything is set up as asked: nothing to change.");
+        } else {
+            print!("{}", self.change.diff_but(|file| self.mta.is_made(file)));
+        }
     }
 
     /// True if more than our own configuration changes.
@@ -81,13 +109,13 @@ impl Plan {
         self.change.files().iter().any(|file| file.path.file_name() != self.file.file_name())
     }
 
-    fn apply(self, flags: &Flags) -> Result<(), String> {
+    fn apply(self, patience: Duration) -> Result<(), String> {
         self.wiring.obstacle.clone()?;
         let made = Made::for_daemon(&self.file, &self.config, self.mta.socket_group())?;
-        self.put_in_force(flags).inspect_err(|_| made.unmake())
+        self.put_in_force(patience).inspect_err(|_| made.unmake())
     }
 
-    fn put_in_force(&self, flags: &Flags) -> Result<(), String> {
+    fn put_in_force(&self, patience: Duration) -> Result<(), String> {
         let told = |error: ChangeError| error.to_string();
         let mut interruption = Interruption::watch()?;
         let backups = self.config.state_directory.join(super::BACKUPS);
@@ -106,7 +134,7 @@ impl Plan {
             table: self.wiring.table.as_deref(),
             mta: self.mta.name(),
         };
-        let (started, answered) = daemon.take_up(flags.patience(), &mut interruption);
+        let (started, answered) = daemon.take_up(patience, &mut interruption);
         let answered = answered.map_err(|problem| (problem, false));
         let placed = answered.and_then(|()| self.tell_mta(&mut transaction));
         match placed {

@@ -3,14 +3,16 @@
 
 mod choice;
 mod postfix;
+mod sendmail;
 
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use toml_edit::Value;
 
-pub use choice::{MailServer, choose};
+pub use choice::{MailServer, choose, not_of_another};
 pub use postfix::Postfix;
+pub use sendmail::Sendmail;
 
 use crate::config::Config;
 use crate::mta::change::Change;
@@ -45,6 +47,9 @@ pub trait Mta {
         before: Option<&Config>,
         provider: &Provider,
     ) -> Result<Wiring, String>;
+
+    /// True for a file that its own programs make of others: people look at those.
+    fn is_made(&self, file: &Path) -> bool;
 
     /// The group that reaches the milter's socket by owning its directory; `None` where none is needed.
     fn socket_group(&self) -> Option<u32>;
@@ -135,7 +140,10 @@ pub struct QueueCommands {
     pub delete: &'static str,
 }
 
-/// The mail server whose files these are.
-pub fn of_files<'a>(mut files: impl Iterator<Item = &'a Path>) -> Option<Box<dyn Mta>> {
-    files.find_map(|file| Postfix::of_file(file).map(|postfix| Box::new(postfix) as Box<dyn Mta>))
+/// The mail server whose files these are. `config` knows the rest of it.
+pub fn of_files<'a>(mut files: impl Iterator<Item = &'a Path>, config: &Config) -> Option<Box<dyn Mta>> {
+    files.find_map(|file| {
+        let postfix = || Postfix::of_file(file).map(|postfix| Box::new(postfix) as Box<dyn Mta>);
+        postfix().or_else(|| Some(Box::new(Sendmail::of_file(file, config)?)))
+    })
 }

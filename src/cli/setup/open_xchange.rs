@@ -170,7 +170,8 @@ fn revise_postfix(
     provider: &Provider,
     directory: &Path,
 ) -> Result<Vec<String>, String> {
-    let postfix = Postfix { directory: directory.to_owned(), listeners: ListenerFlags::default() };
+    let listeners = ListenerFlags::default();
+    let postfix = Postfix { directory: directory.to_owned(), listeners, is_alone: true };
     let wiring = postfix.revise(change, config, None, provider)?;
     wiring.obstacle?;
     if let Some(table) = wiring.table.filter(|table| !table.exists()) {

@@ -2,32 +2,44 @@
 
 use std::path::Path;
 
+use super::daemon;
 use super::mta::{self, Mta};
-use super::{Flags, daemon};
 use crate::config::{self, Config};
 use crate::mta::change::{self, Backup, Change, ChangeError};
 
 /// How many messages are named in a refusal.
 const NAMED: usize = 10;
 
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Where the state is, if not where the configuration says.
+    pub state_directory: Option<&'a Path>,
+    /// To go the way, not only to show it.
+    pub apply: bool,
+    /// To go it even if somebody else has changed the files since.
+    pub force: bool,
+}
+
 /// Shows the way back to the last back-up, and goes it if told.
 ///
 /// # Errors
 /// A sentence for the administrator; then everything is as it was.
-pub fn run(file: &Path, flags: &Flags) -> Result<(), String> {
+pub fn run(file: &Path, asked: &Asked<'_>) -> Result<(), String> {
     let told = |error: ChangeError| error.to_string();
     let (config, _) = config::salvage(file);
-    let state = flags.state_directory.as_ref().unwrap_or(&config.state_directory);
+    let state = asked.state_directory.unwrap_or(&config.state_directory);
     let backups = state.join(super::BACKUPS);
-    super::recover(&backups, flags.apply)?;
+    super::recover(&backups, &config, asked.apply)?;
     let Some(backup) = change::latest_backup(&backups).map_err(told)? else {
         return Err(format!("There is nothing to go back to: no back-up in {}.", backups.display()));
     };
     let back = backup.way_back().map_err(told)?;
     let changed = backup.changed_since().map_err(told)?;
     println!("Back to {}:", backup.directory().display());
-    print!("{}", back.diff());
-    if !changed.is_empty() && !flags.force {
+    let mta = mta::of_files(backup.paths(), &config);
+    print!("{}", back.diff_but(|file| mta.as_ref().is_some_and(|mta| mta.is_made(file))));
+    if !changed.is_empty() && !asked.force {
         let names: Vec<String> = changed.iter().map(|path| path.display().to_string()).collect();
         return Err(format!(
             "Somebody else has changed {} since; going back would undo that too (it is in the difference above). Nothing \
@@ -35,10 +47,9 @@ pub fn run(file: &Path, flags: &Flags) -> Result<(), String> {
             names.join(", ")
         ));
     }
-    let mta = mta::of_files(backup.paths());
     let way = Way { back: &back, backup: &backup, mta: mta.as_deref(), config: &config };
     way.nothing_waits()?;
-    if !flags.apply {
+    if !asked.apply {
         println!("Nothing was changed. With --apply, this is put in force.");
         return Ok(());
     }

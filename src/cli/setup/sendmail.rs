@@ -3,7 +3,10 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::mta::{MailServer, Sendmail, not_of_another};
+use super::{install, rollback};
 use crate::mta::sendmail::{self, Existing, Fragments, Request};
 use crate::provider::Provider;
 
@@ -13,16 +16,37 @@ pub struct Arguments {
     /// Write it into this directory instead of printing it
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Put it in force: change the files, have the daemon answer, check them, and have Sendmail read them
+    #[arg(long, conflicts_with = "output")]
+    apply: bool,
+    /// Show the way back to the files before the last change; with --apply, go it
+    #[arg(long, conflicts_with = "output")]
+    rollback: bool,
+    /// With --rollback: even if somebody else has changed the files since
+    #[arg(long, requires = "rollback")]
+    force: bool,
+    /// Seconds to wait for the daemon
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, hide_short_help = true)]
+    wait: u64,
 }
 
-/// Prints the configuration, or writes it and prints what to do with it; notes for the administrator go to standard
+/// Prints the configuration, or writes it and prints what to do with it, or has it done; notes for the administrator go to standard
 /// error.
 ///
 /// # Errors
 /// A sentence for the administrator.
-pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
-    let (config, ..) = crate::cli::load(config)?;
+pub fn run(file: &Path, arguments: &Arguments) -> Result<(), String> {
+    if arguments.rollback {
+        let Arguments { apply, force, .. } = *arguments;
+        return rollback::run(file, &rollback::Asked { state_directory: None, apply, force });
+    }
+    let (config, ..) = crate::cli::load(file)?;
     super::not_of_an_edge(&config)?;
+    if arguments.apply {
+        not_of_another(Some(&config), MailServer::Sendmail)?;
+        let sendmail = Sendmail { places: config.sendmail.clone() };
+        return install::as_configured(file, config, Box::new(sendmail), Duration::from_secs(arguments.wait));
+    }
     let provider = Provider::load(&config.provider).map_err(|error| error.message)?;
     let existing = Existing::read(&config.sendmail).map_err(|error| error.to_string())?;
     let request = Request { config: &config, provider: &provider, existing: &existing };

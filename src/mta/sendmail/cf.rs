@@ -68,7 +68,9 @@ impl Cf {
             }
             let text = match line.starts_with('R') {
                 // What follows the second side is a comment.
-                true => line.split('\t').filter(|side| !side.is_empty()).take(2).map(spaced).collect::<Vec<_>>().join("\t"),
+                true => {
+                    line.split('\t').filter(|side| !side.is_empty()).take(2).map(spaced).collect::<Vec<_>>().join("\t")
+                }
                 false => spaced(&line),
             };
             lines.push(Line { ruleset: line.starts_with('R').then(|| ruleset.clone()).flatten(), text });
@@ -90,7 +92,7 @@ impl Cf {
     }
 
     /// The value of an option, which is that of its last line.
-    pub fn option(&self, name: &str) -> Option<&str> {
+    pub fn option<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         self.options(name).last()
     }
 

@@ -20,6 +20,8 @@ pub struct Postfix {
     pub directory: PathBuf,
     /// Where the split listeners are to listen.
     pub listeners: ListenerFlags,
+    /// False if this host has another mail server too.
+    pub is_alone: bool,
 }
 
 impl Postfix {
@@ -27,7 +29,7 @@ impl Postfix {
     pub fn of_file(file: &Path) -> Option<Self> {
         let is_ours = file.ends_with("main.cf") || file.ends_with("master.cf");
         let directory = file.parent().filter(|_| is_ours)?.to_owned();
-        Some(Self { directory, listeners: ListenerFlags::default() })
+        Some(Self { directory, listeners: ListenerFlags::default(), is_alone: true })
     }
 
     fn existing(&self) -> Result<Existing, String> {
@@ -61,9 +63,15 @@ impl Mta for Postfix {
 
     fn settings(&self, before: Option<&Config>, _: Option<&str>) -> Vec<(String, Option<Value>)> {
         let written = before.map_or(Path::new(DEFAULT_POSTFIX_DIRECTORY), |config| &config.postfix.config_directory);
-        let directory = self.directory.to_string_lossy();
-        let is_new = self.directory != written;
-        is_new.then(|| ("postfix.config_directory".to_owned(), Some(directory.as_ref().into()))).into_iter().collect()
+        let mut settings = Vec::new();
+        if !self.is_alone {
+            settings.push(("mail_server".to_owned(), Some("postfix".into())));
+        }
+        if self.directory != written {
+            let directory = self.directory.to_string_lossy();
+            settings.push(("postfix.config_directory".to_owned(), Some(directory.as_ref().into())));
+        }
+        settings
     }
 
     fn revise(
@@ -83,6 +91,10 @@ impl Mta for Postfix {
                 .map_err(|error| error.to_string())?;
         revision::revise(change, &self.directory, &fragments).map_err(|error| error.to_string())?;
         Ok(Wiring { notes: fragments.notes, table: fragments.written_by_daemon, obstacle })
+    }
+
+    fn is_made(&self, _: &Path) -> bool {
+        false
     }
 
     fn socket_group(&self) -> Option<u32> {

@@ -1,0 +1,165 @@
+//! Sendmail, as setup sees it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Group, User};
+use toml_edit::Value;
+
+use super::{Mta, QueueCommands, Sources, Survey, Waiting, Wiring};
+use crate::config::{self, Config, Socket};
+use crate::mta::change::{Change, Content};
+use crate::mta::sendmail::{self, Cf, Existing, Request, listener, queue, revision, service, survey, test_mode};
+use crate::provider::Provider;
+use crate::verdict::RELAY_PSEUDO_DOMAIN;
+
+/// Where the sockets are by default; the daemon's service makes this directory at each start of the host.
+const SOCKETS: &str = "/run/conbool-milter";
+
+/// The Sendmail of this host.
+#[derive(Debug)]
+pub struct Sendmail {
+    /// Where its files are.
+    pub places: config::Sendmail,
+}
+
+impl Sendmail {
+    /// The Sendmail whose file this is. `config` knows the rest of it.
+    pub fn of_file(file: &Path, config: &Config) -> Option<Self> {
+        let is_ours = file.ends_with("sendmail.mc") || file.ends_with("sendmail.cf");
+        let directory = file.parent().filter(|_| is_ours)?.to_owned();
+        Some(Self { places: config::Sendmail { directory, ..config.sendmail.clone() } })
+    }
+
+    fn cf(&self) -> PathBuf {
+        self.places.directory.join("sendmail.cf")
+    }
+
+    /// What its sendmail.cf says.
+    fn settings_in_place(&self) -> Result<Cf, String> {
+        let cf = self.cf();
+        let bytes = fs::read(&cf).map_err(|error| format!("{}: {}", cf.display(), config::reason(&error)))?;
+        Ok(Cf::parse(&String::from_utf8_lossy(&bytes)))
+    }
+}
+
+impl Mta for Sendmail {
+    fn name(&self) -> &'static str {
+        "Sendmail"
+    }
+
+    fn sources(&self) -> Sources {
+        Sources {
+            domains: "what Sendmail has in class w (local-host-names), VirtHost and relay-domains",
+            networks: "the networks that the access map and relay-domains of Sendmail let relay",
+        }
+    }
+
+    fn survey(&self) -> Result<Survey, String> {
+        let found = survey::survey(&self.places)?;
+        Ok(Survey {
+            domains: found.domains,
+            internal_networks: found.internal_networks,
+            // A smart host stays one: exempt mail is routed as ever.
+            next_hop: None,
+            socket: Path::new(SOCKETS).join("milter.sock"),
+            notes: found.unlisted,
+        })
+    }
+
+    fn settings(&self, before: Option<&Config>, socket: Option<&str>) -> Vec<(String, Option<Value>)> {
+        let mut settings = vec![("mail_server".to_owned(), Some("sendmail".into()))];
+        let mut set = |key: &str, value: Value| settings.push((key.to_owned(), Some(value)));
+        if before.is_none() {
+            let milter = socket.and_then(|socket| config::socket(socket).ok());
+            let beside = milter.iter().chain(before.into_iter().flat_map(|before| &before.milter.sockets));
+            let directory = beside.into_iter().find_map(|socket| match socket {
+                Socket::Unix(path) => path.parent(),
+                Socket::Inet(..) => None,
+            });
+            let path = directory.unwrap_or(Path::new(SOCKETS)).join("socketmap.sock");
+            set("socketmap.socket", Socket::Unix(path).to_string().into());
+        }
+        let default = config::Sendmail::default();
+        let written = before.map_or(&default, |before| &before.sendmail);
+        let path = |path: &Path| Value::from(path.to_string_lossy().as_ref());
+        if self.places.directory != written.directory {
+            set("sendmail.directory", path(&self.places.directory));
+        }
+        if self.places.program != written.program {
+            set("sendmail.program", path(&self.places.program));
+        }
+        settings
+    }
+
+    fn revise(
+        &self,
+        change: &mut Change,
+        config: &Config,
+        _: Option<&Config>,
+        provider: &Provider,
+    ) -> Result<Wiring, String> {
+        let existing = Existing::read(&config.sendmail).map_err(|error| error.to_string())?;
+        let request = Request { config, provider, existing: &existing };
+        let fragments = sendmail::generate(&request).map_err(|error| error.to_string())?;
+        let more = revision::revise(change, &request, &fragments).map_err(|error| error.to_string())?;
+        let notes = fragments.notes.into_iter().chain(more).collect();
+        Ok(Wiring { notes, table: None, obstacle: Ok(()) })
+    }
+
+    fn is_made(&self, file: &Path) -> bool {
+        file.extension().is_some_and(|extension| extension == "cf" || extension == "db")
+    }
+
+    /// The group of RunAsUser; without one, Sendmail opens the sockets as root.
+    fn socket_group(&self) -> Option<u32> {
+        let cf = self.settings_in_place().ok()?;
+        let (user, group) = cf.option("RunAsUser").map(|written| match written.split_once([':', '.']) {
+            Some((user, group)) => (user.to_owned(), Some(group.to_owned())),
+            None => (written.to_owned(), None),
+        })?;
+        match group {
+            Some(group) => group.parse().ok().or_else(|| Some(Group::from_name(&group).ok()??.gid.as_raw())),
+            None => Some(User::from_name(&user).ok()??.gid.as_raw()),
+        }
+    }
+
+    fn is_running(&self) -> Result<bool, String> {
+        service::running(&self.places).map(|daemon| daemon.is_some())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        test_mode::ask(&self.places.program, &self.cf(), &[]).map(drop)
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        service::reload(&self.places)?;
+        let cf = self.settings_in_place()?;
+        let listeners: Vec<&str> = cf.options("DaemonPortOptions").collect();
+        listener::address(&listeners).map_or(Ok(()), listener::wait_for)
+    }
+
+    fn is_watched_by_daemon(&self) -> bool {
+        false
+    }
+
+    fn waiting(&self, back: &Change, _: &Config) -> Result<Vec<Waiting>, String> {
+        let has_rules = |content: &Option<Content>| {
+            content.as_ref().is_some_and(|cf| String::from_utf8_lossy(&cf.bytes).contains(RELAY_PSEUDO_DOMAIN))
+        };
+        let mut files = back.files().iter().filter(|file| file.path.ends_with("sendmail.cf"));
+        if !files.any(|file| has_rules(&file.before) && !has_rules(&file.after)) {
+            return Ok(Vec::new());
+        }
+        let waiting = queue::waiting(&self.places)?.into_iter().map(|message| Waiting {
+            queue_id: message.queue_id,
+            sender: message.sender,
+            fate: "needs the rules: without them it would bounce, or go past the relay",
+        });
+        Ok(waiting.collect())
+    }
+
+    fn queue_commands(&self) -> QueueCommands {
+        QueueCommands { flush: "sendmail -q", delete: "remove its files from the queue directory" }
+    }
+}
