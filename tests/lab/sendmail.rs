@@ -101,14 +101,20 @@ impl Prepared {
 
     /// Compiles the configuration and starts Sendmail.
     pub fn start(self) -> Result<Sendmail, Error> {
+        let mut sendmail = self.compiled()?;
+        sendmail.run()?;
+        Ok(sendmail)
+    }
+
+    /// A Sendmail that could be started.
+    pub fn compiled(self) -> Result<Sendmail, Error> {
         let etc = self.config();
         let text = include_str!("sendmail/sendmail.mc");
         let text = text.replace("@features@", self.features.trim_end()).replace("@rules@", self.rules.trim_end());
         fs::write(etc.join("sendmail.mc"), self.fill_in(&text))?;
         fs::write(etc.join("submit.mc"), self.fill_in(include_str!("sendmail/submit.mc")))?;
-        let mut sendmail = Sendmail { dir: self.dir, process: None };
+        let sendmail = Sendmail { dir: self.dir, process: None };
         sendmail.compile()?;
-        sendmail.run()?;
         Ok(sendmail)
     }
 }

@@ -40,8 +40,7 @@ pub fn routing(names: &Names) -> String {
         format!("LOCAL_CONFIG\nCP{RELAY_PSEUDO_DOMAIN} {DIRECT_PSEUDO_DOMAIN}\nC{{ConboolMark}}relay direct\n");
     if let Some(socketmap) = &names.socketmap {
         for domain in &names.hosted {
-            // Quoted, because it could begin with the name of a macro of m4.
-            let _ = writeln!(text, "C{{ConboolHosted}}`{domain}'");
+            let _ = writeln!(text, "C{{ConboolHosted}}{domain}");
         }
         // Queue ids differ by case, and without quotes an address could pass for another.
         let _ = writeln!(text, "K{MAP} socket -f -q -d{PATIENCE}s -T<TMPF> {socketmap}");
