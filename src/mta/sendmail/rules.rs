@@ -29,7 +29,7 @@ pub struct Names {
     pub hosted: Vec<String>,
 }
 
-/// Lines of LOCAL_CONFIG, LOCAL_RULE_0 and LOCAL_RULESETS, for sendmail.mc.
+/// Lines of LOCAL_CONFIG, LOCAL_RULE_0 and LOCAL_RULESETS, for sendmail.mc. Those that end with `dnl` are m4's own.
 ///
 /// Whatever is no clear answer of the daemon (no socket, another service's socket, silence, an answer that the rules do
 /// not know) is a temporary error for the address: 451 at RCPT, and for mail that was taken already another try later.
@@ -91,8 +91,10 @@ R$+ .\t$1
 R$+\t$: $(mailertable $1 $: ? $) $| $1
 R? $| $- . $+\t$(mailertable .$2 $: ? $) $| $2
 R? $| $*\t$@ none
-R$*\t$@ found',`dnl
-R$*\t$@ none')
+R$*\t$@ found
+',`dnl
+R$*\t$@ none
+')dnl
 ";
 
 #[cfg(test)]
