@@ -12,8 +12,8 @@ use lab::case_file::{self, Case};
 use lab::case_run::{self, Outcome};
 use lab::mail::Sender;
 use lab::namespace;
-use lab::report::{Copy, Place, fields};
 use lab::postfix::Postfix;
+use lab::report::{Copy, Place, fields};
 use lab::site::{MailServer, Site};
 
 /// Table width in characters where the output is no terminal.

@@ -40,8 +40,7 @@ pub fn routing(names: &Names) -> String {
         format!("LOCAL_CONFIG\nCP{RELAY_PSEUDO_DOMAIN} {DIRECT_PSEUDO_DOMAIN}\nC{{ConboolMark}}relay direct\n");
     if let Some(socketmap) = &names.socketmap {
         for domain in &names.hosted {
-            // Quoted, because it could begin with the name of a macro of m4.
-            let _ = writeln!(text, "C{{ConboolHosted}}`{domain}'");
+            let _ = writeln!(text, "C{{ConboolHosted}}{domain}");
         }
         // Queue ids differ by case, and without quotes an address could pass for another.
         let _ = writeln!(text, "K{MAP} socket -f -q -d{PATIENCE}s -T<TMPF> {socketmap}");
@@ -82,14 +81,18 @@ R< @ $={VirtHost} > $*\t$@ $2
 R< @ $+ > $*\t$: < $(conbool $&i | $&f | $1 $: none $) > $2
 ";
 
-/// Whether a domain, or one that it is below, is in the mailertable. Where there is no such table, nothing is in it.
+/// Whether a domain, or one that it is below, is in the mailertable. Where the site has none, nothing is in it: a map that is
+/// not there must not be asked, for an address at which Sendmail finds a fault like that is lost without a word when it
+/// comes from a milter.
 const MAILERTABLE: &str = "\
 SConboolMailertable
+ifdef(`_MAILER_TABLE_', `dnl
 R$+ .\t$1
 R$+\t$: $(mailertable $1 $: ? $) $| $1
 R? $| $- . $+\t$(mailertable .$2 $: ? $) $| $2
 R? $| $*\t$@ none
-R$*\t$@ found
+R$*\t$@ found',`dnl
+R$*\t$@ none')
 ";
 
 #[cfg(test)]
@@ -98,7 +101,12 @@ mod tests {
 
     fn names(direct: Option<&str>, socketmap: Option<&str>) -> Names {
         let hosted = vec!["customer.test".into()];
-        Names { relay: "[relay.test]".into(), direct: direct.map(Into::into), socketmap: socketmap.map(Into::into), hosted }
+        Names {
+            relay: "[relay.test]".into(),
+            direct: direct.map(Into::into),
+            socketmap: socketmap.map(Into::into),
+            hosted,
+        }
     }
 
     #[test]
