@@ -5,14 +5,15 @@ use std::process::{Command, Stdio};
 
 use rexpect::session::{PtySession, spawn_command};
 
-use super::host::{Host, RELAY, refused};
+use super::host::{Host, Installed, RELAY, refused};
 use super::lab::Error;
 use super::lab::daemon::program;
+use super::lab::postfix::Postfix;
 
 /// Setup on a terminal, with only the flags that say where this host's files are.
-fn assistant(host: &Host) -> Result<PtySession, Error> {
+fn assistant<M: Installed>(host: &Host<M>) -> Result<PtySession, Error> {
     let mut command = Command::new(program()?);
-    command.args(["setup", "--postfix-config"]).arg(host.path("etc"));
+    command.arg("setup").args(M::flags(&host.dir));
     command.arg("--state-directory").arg(host.path("state")).arg("--config").arg(host.config());
     command.arg("--relay-ca-file").arg(host.path("tls/ca.pem"));
     Ok(spawn_command(command, Some(20_000))?)
@@ -45,12 +46,13 @@ fn answer(session: &mut PtySession) -> Result<(), Error> {
     Ok(())
 }
 
-pub fn asks_and_applies() -> Result<(), Error> {
-    let mut host = Host::new("assistant", "")?;
-    host.start_postfix()?;
+pub fn asks_and_applies<M: Installed>() -> Result<(), Error> {
+    let mut host = Host::<M>::new("assistant", "")?;
+    host.start_mail_server()?;
     let mut session = assistant(&host)?;
     answer(&mut session)?;
-    session.exp_string("+# --- conbool-milter: begin")?;
+    session.exp_string("+provider = \"conbool\"")?;
+    session.exp_string("conbool-milter: begin")?;
     session.exp_string("Put this in force?")?;
     session.send("y")?;
     session.flush()?;
@@ -61,8 +63,8 @@ pub fn asks_and_applies() -> Result<(), Error> {
     host.expect_at(RELAY)
 }
 
-pub fn declined() -> Result<(), Error> {
-    let host = Host::new("declined", "")?;
+pub fn declined<M: Installed>() -> Result<(), Error> {
+    let host = Host::<M>::new("declined", "")?;
     let before = host.state()?;
     let mut session = assistant(&host)?;
     answer(&mut session)?;
@@ -75,7 +77,7 @@ pub fn declined() -> Result<(), Error> {
 }
 
 pub fn missing() -> Result<(), Error> {
-    let host = Host::new("missing", "")?;
+    let host = Host::<Postfix>::new("missing", "")?;
     let before = host.state()?;
     let output = host.run(&["--apply"])?;
     refused(&output, "--provider NAME\n  --relay-network NETWORK")?;
@@ -83,7 +85,6 @@ pub fn missing() -> Result<(), Error> {
         (["--domain", "alice@customer.test"], "--domain: \"alice@customer.test\""),
         (["--relay-network", "127.0.3.1/8"], "host bits"),
         (["--scope", "/no/such/file"], "--scope: \"/no/such/file\" cannot be read"),
-        (["--mail-server", "sendmail"], "is to come"),
         (["--mail-server", "zimbra"], "setup zimbra"),
     ] {
         refused(&host.run(&["--provider", "conbool", flags[0], flags[1], "--apply"])?, problem)?;

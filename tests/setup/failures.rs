@@ -8,12 +8,13 @@ use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
 
-use super::host::{DIRECT, Host, RELAY, State, refused, said, succeeded};
+use super::host::{DIRECT, Host, Installed, RELAY, State, refused, said, succeeded};
 use super::lab::Error;
+use super::lab::postfix::Postfix;
 use super::lab::process::{run, wait_for};
 
 /// Expects a run with `--apply` to fail with this text, and nothing to have changed.
-fn fails(host: &Host, flags: &[&str], before: &State, text: &str) -> Result<(), Error> {
+fn fails<M: Installed>(host: &Host<M>, flags: &[&str], before: &State, text: &str) -> Result<(), Error> {
     refused(&host.first_run(&[&["--apply"], flags].concat())?, text)?;
     host.expect_state(before)?;
     let backups = host.path("state/backups");
@@ -22,7 +23,7 @@ fn fails(host: &Host, flags: &[&str], before: &State, text: &str) -> Result<(), 
 }
 
 /// Puts a program of this name before the real one: it fails with these arguments, and else does what the real one does.
-fn fail_at(host: &mut Host, program: &str, pattern: &str, says: &str) -> Result<(), Error> {
+fn fail_at<M: Installed>(host: &mut Host<M>, program: &str, pattern: &str, says: &str) -> Result<(), Error> {
     let programs = host.path("programs");
     fs::create_dir_all(&programs)?;
     let path = programs.join(program);
@@ -38,7 +39,7 @@ fn fail_at(host: &mut Host, program: &str, pattern: &str, says: &str) -> Result<
 }
 
 pub fn check() -> Result<(), Error> {
-    let mut host = Host::new("check", "")?;
+    let mut host = Host::<Postfix>::new("check", "")?;
     // The lab logs by Postfix itself, for which this service is needed.
     let master_cf = host.path("etc/master.cf");
     let text = fs::read_to_string(&master_cf)?;
@@ -47,7 +48,7 @@ pub fn check() -> Result<(), Error> {
     fails(&host, &[], &before, "missing 'postlog' service")?;
     fs::write(&master_cf, text)?;
     // A check that fails only once everything is in place.
-    host.start_postfix()?;
+    host.start_mail_server()?;
     let before = host.state()?;
     let etc = host.path("etc").display().to_string();
     fail_at(&mut host, "postfix", &format!("\"-c {etc} check\""), "something is strange")?;
@@ -59,8 +60,8 @@ pub fn check() -> Result<(), Error> {
 }
 
 pub fn reload() -> Result<(), Error> {
-    let mut host = Host::new("reload", "")?;
-    host.start_postfix()?;
+    let mut host = Host::<Postfix>::new("reload", "")?;
+    host.start_mail_server()?;
     let before = host.state()?;
     fail_at(&mut host, "postfix", "*reload", "no reload today")?;
     let child = host.command(&host.with_flags(&["--apply"]))?.spawn()?;
@@ -70,18 +71,18 @@ pub fn reload() -> Result<(), Error> {
     host.expect_at(DIRECT)
 }
 
-pub fn postfix_down() -> Result<(), Error> {
-    let mut host = Host::new("down", "")?;
+pub fn mail_server_down<M: Installed>() -> Result<(), Error> {
+    let mut host = Host::<M>::new("down", "")?;
     let words = host.apply(&[])?;
-    if !words.contains("Postfix does not run") {
+    if !words.contains(&format!("{} does not run", M::TITLE)) {
         return Err(words.into());
     }
-    host.start_postfix()?;
+    host.start_mail_server()?;
     host.expect_at(RELAY)
 }
 
-pub fn read_only() -> Result<(), Error> {
-    let host = Host::new("read-only", "")?;
+pub fn read_only<M: Installed>() -> Result<(), Error> {
+    let host = Host::<M>::new("read-only", "")?;
     let before = host.state()?;
     let etc = host.path("etc");
     let flags = MsFlags::MS_BIND;
@@ -90,13 +91,13 @@ pub fn read_only() -> Result<(), Error> {
     fails(&host, &[], &before, "Read-only file system")
 }
 
-pub fn full_disk() -> Result<(), Error> {
+pub fn full_disk<M: Installed>() -> Result<(), Error> {
     let small = |dir: &Path| {
         let etc = dir.join("etc");
         fs::create_dir_all(&etc)?;
-        Ok(mount(Some("tmpfs"), &etc, Some("tmpfs"), MsFlags::empty(), Some("size=96k,mode=0755"))?)
+        Ok(mount(Some("tmpfs"), &etc, Some("tmpfs"), MsFlags::empty(), Some("size=1m,mode=0755"))?)
     };
-    let host = Host::with("full", "", small)?;
+    let host = Host::<M>::with("full", "", small)?;
     let before = host.state()?;
     // All but so many pages are taken: it fills at one file or the other.
     let filler = host.path("etc/sasl/filler");
@@ -109,17 +110,17 @@ pub fn full_disk() -> Result<(), Error> {
     Ok(())
 }
 
-pub fn silent_daemon() -> Result<(), Error> {
-    let mut host = Host::new("silent", "")?;
-    host.start_postfix()?;
+pub fn silent_daemon<M: Installed>() -> Result<(), Error> {
+    let mut host = Host::<M>::new("silent", "")?;
+    host.start_mail_server()?;
     let before = host.state()?;
     fails(&host, &["--wait", "1"], &before, "does not answer on unix:")?;
     host.expect_at(DIRECT)
 }
 
 pub fn port_taken() -> Result<(), Error> {
-    let mut host = Host::new("port", "")?;
-    host.start_postfix()?;
+    let mut host = Host::<Postfix>::new("port", "")?;
+    host.start_mail_server()?;
     let before = host.state()?;
     // master(8) would end when it cannot have it.
     let _taken = TcpListener::bind(("127.0.0.1", 25036))?;
@@ -130,9 +131,9 @@ pub fn port_taken() -> Result<(), Error> {
     succeeded(&host.run(&["--apply"])?, "nothing to change")
 }
 
-pub fn killed() -> Result<(), Error> {
-    let mut host = Host::new("killed", "")?;
-    host.start_postfix()?;
+pub fn killed<M: Installed>() -> Result<(), Error> {
+    let mut host = Host::<M>::new("killed", "")?;
+    host.start_mail_server()?;
     let before = host.state()?;
     // It waits for the daemon, with our configuration in place and all other files beside theirs.
     let mut child = host.command(&host.with_flags(&["--apply"]))?.spawn()?;
@@ -163,9 +164,9 @@ pub fn killed() -> Result<(), Error> {
     host.expect_at(RELAY)
 }
 
-pub fn interrupted() -> Result<(), Error> {
-    let mut host = Host::new("interrupted", "")?;
-    host.start_postfix()?;
+pub fn interrupted<M: Installed>() -> Result<(), Error> {
+    let mut host = Host::<M>::new("interrupted", "")?;
+    host.start_mail_server()?;
     let before = host.state()?;
     let child = host.command(&host.with_flags(&["--apply"]))?.spawn()?;
     let config = host.config();

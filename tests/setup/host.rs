@@ -1,4 +1,4 @@
-//! A host with a Postfix and nothing of ours yet.
+//! A host with a mail server and nothing of ours yet.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use super::lab::daemon::{Daemon, program};
-use super::lab::postfix::{Postfix, Prepared};
+use super::lab::postfix::{self, Postfix};
 use super::lab::process::wait_for;
+use super::lab::sendmail::{self, Sendmail};
+use super::lab::site::MailServer;
 use super::lab::smtp_client::SmtpClient;
 use super::lab::{Error, Lab, MAIL_SERVER};
 
@@ -19,11 +21,94 @@ const INTERNAL_CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 5, 1);
 /// What a file is: bytes, mode, owner.
 pub type State = Vec<(PathBuf, Vec<u8>, u32, u32, u32)>;
 
-pub struct Host {
+/// A mail server that setup sets up.
+pub trait Installed: MailServer {
+    /// What is laid out as an administrator has it, but does not run.
+    type LaidOut;
+
+    /// What people call it.
+    const TITLE: &'static str;
+
+    /// The file that everybody who sets it up changes.
+    const MAIN_FILE: &'static str;
+
+    /// A line for that file that changes next to nothing.
+    const LINE: &'static str;
+
+    fn lay_out(lab: &Lab, previous: &str) -> Result<Self::LaidOut, Error>;
+
+    fn run(laid_out: Self::LaidOut) -> Result<Self, Error>;
+
+    /// By which setup finds it in the lab's directory.
+    fn flags(dir: &Path) -> Vec<String>;
+
+    /// The queue id in the reply to a message.
+    fn queued_as(reply: &str) -> Option<String>;
+}
+
+impl Installed for Postfix {
+    type LaidOut = postfix::Prepared;
+
+    const TITLE: &'static str = "Postfix";
+    const MAIN_FILE: &'static str = "main.cf";
+    const LINE: &'static str = "message_size_limit = 20480000\n";
+
+    fn lay_out(lab: &Lab, previous: &str) -> Result<Self::LaidOut, Error> {
+        postfix::Prepared::new(lab, previous)
+    }
+
+    fn run(laid_out: Self::LaidOut) -> Result<Self, Error> {
+        laid_out.start()
+    }
+
+    fn flags(dir: &Path) -> Vec<String> {
+        vec!["--postfix-config".to_owned(), dir.join("etc").display().to_string()]
+    }
+
+    fn queued_as(reply: &str) -> Option<String> {
+        reply.split_once("queued as ").map(|(_, id)| id.trim().to_owned())
+    }
+}
+
+impl Installed for Sendmail {
+    type LaidOut = Self;
+
+    const TITLE: &'static str = "Sendmail";
+    const MAIN_FILE: &'static str = "sendmail.mc";
+    const LINE: &'static str = "dnl # Somebody was here.\n";
+
+    fn lay_out(lab: &Lab, previous: &str) -> Result<Self::LaidOut, Error> {
+        sendmail::Prepared::new(lab, previous)?.compiled()
+    }
+
+    fn run(mut laid_out: Self::LaidOut) -> Result<Self, Error> {
+        Self::run(&mut laid_out)?;
+        Ok(laid_out)
+    }
+
+    fn flags(dir: &Path) -> Vec<String> {
+        let socket = dir.join("queue/conbool/milter.sock");
+        vec![
+            "--sendmail-config".to_owned(),
+            dir.join("etc").display().to_string(),
+            "--sendmail-program".to_owned(),
+            sendmail::PROGRAM.to_owned(),
+            "--socket".to_owned(),
+            format!("unix:{}", socket.display()),
+        ]
+    }
+
+    fn queued_as(reply: &str) -> Option<String> {
+        let (before, _) = reply.split_once(" Message accepted for delivery")?;
+        before.split_whitespace().last().map(str::to_owned)
+    }
+}
+
+pub struct Host<M: Installed = Postfix> {
     pub lab: Lab,
     pub dir: PathBuf,
-    prepared: Option<Prepared>,
-    postfix: Option<Postfix>,
+    laid_out: Option<M::LaidOut>,
+    running: Option<M>,
     daemon: Option<Daemon>,
     /// Stands before the directories of PATH.
     pub programs: Option<PathBuf>,
@@ -31,20 +116,19 @@ pub struct Host {
     pub flags: Vec<String>,
 }
 
-impl Host {
-    /// A host whose main.cf has these lines too.
-    pub fn new(name: &str, main_cf: &str) -> Result<Self, Error> {
-        Self::with(name, main_cf, |_| Ok(()))
+impl<M: Installed> Host<M> {
+    /// A host whose mail server has these settings too.
+    pub fn new(name: &str, previous: &str) -> Result<Self, Error> {
+        Self::with(name, previous, |_| Ok(()))
     }
 
-    /// The same, with something done to the lab before Postfix is laid out.
-    pub fn with(name: &str, main_cf: &str, before: impl FnOnce(&Path) -> Result<(), Error>) -> Result<Self, Error> {
-        let lab = Lab::start(&format!("setup-{name}"))?;
+    /// The same, with something done to the lab before the mail server is laid out.
+    pub fn with(name: &str, previous: &str, before: impl FnOnce(&Path) -> Result<(), Error>) -> Result<Self, Error> {
+        let lab = Lab::start(&format!("setup-{name}-{}", M::COMMAND))?;
         let dir = lab.dir.clone();
         before(&dir)?;
-        let prepared = Prepared::new(&lab, main_cf)?;
-        let mut host =
-            Self { lab, dir, prepared: Some(prepared), postfix: None, daemon: None, programs: None, flags: Vec::new() };
+        let laid_out = Some(M::lay_out(&lab, previous)?);
+        let mut host = Self { lab, dir, laid_out, running: None, daemon: None, programs: None, flags: Vec::new() };
         host.flags = [
             "--provider conbool",
             "--relay-network 127.0.3.1",
@@ -67,16 +151,21 @@ impl Host {
         self.path("conbool-milter.toml")
     }
 
-    pub fn start_postfix(&mut self) -> Result<(), Error> {
-        let prepared = self.prepared.take().ok_or("Postfix runs already")?;
-        self.postfix = Some(prepared.start()?);
+    /// The file of the mail server that everybody who sets it up changes.
+    pub fn main_file(&self) -> PathBuf {
+        self.path("etc").join(M::MAIN_FILE)
+    }
+
+    pub fn start_mail_server(&mut self) -> Result<(), Error> {
+        let laid_out = self.laid_out.take().ok_or("the mail server runs already")?;
+        self.running = Some(M::run(laid_out)?);
         Ok(())
     }
 
     /// `conbool-milter setup` with these flags and what this host needs.
     pub fn command(&self, flags: &[&str]) -> Result<Command, Error> {
         let mut command = Command::new(program()?);
-        command.args(["setup", "--postfix-config"]).arg(self.path("etc"));
+        command.arg("setup").args(M::flags(&self.dir));
         command.arg("--state-directory").arg(self.path("state")).arg("--config").arg(self.config()).args(flags);
         if let Some(programs) = &self.programs {
             let path = std::env::var("PATH").unwrap_or_default();
@@ -106,7 +195,7 @@ impl Host {
         self.start_daemon()?;
         let words = self.end(child)?;
         // It has been told to look which sender table Postfix uses.
-        if words.contains("In force.") && self.postfix.is_some() {
+        if words.contains("In force.") && self.running.is_some() && M::COMMAND == Postfix::COMMAND {
             let daemon = self.daemon.as_ref().ok_or("no daemon")?;
             wait_for("the reload", || daemon.log().contains("configuration reloaded").then_some(()))?;
         }
@@ -127,7 +216,7 @@ impl Host {
         Ok(())
     }
 
-    /// Every file of Postfix's configuration directory, and our configuration.
+    /// Every file of the mail server's configuration directory, and our configuration.
     pub fn state(&self) -> Result<State, Error> {
         let mut paths: Vec<PathBuf> =
             fs::read_dir(self.path("etc"))?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
@@ -157,13 +246,8 @@ impl Host {
         }
     }
 
-    pub fn postconf(&self, arguments: &[&str]) -> Result<String, Error> {
-        let output = Command::new("postconf").arg("-c").arg(self.path("etc")).args(arguments).output()?;
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    pub fn postfix(&self) -> Result<&Postfix, Error> {
-        self.postfix.as_ref().ok_or_else(|| "Postfix does not run".into())
+    pub fn mail_server(&self) -> Result<&M, Error> {
+        self.running.as_ref().ok_or_else(|| "the mail server does not run".into())
     }
 
     /// Hands in a message of alice's to somebody elsewhere; gives back its queue id.
@@ -178,8 +262,7 @@ impl Host {
             }
         }
         let reply = client.data(text.as_bytes())?;
-        let id = reply.text.split_once("queued as ").map(|(_, id)| id.trim().to_owned());
-        Ok(id.ok_or_else(|| format!("not taken: {}", reply.text))?)
+        Ok(M::queued_as(&reply.text).ok_or_else(|| format!("not taken: {}", reply.text))?)
     }
 
     /// Hands in a message and waits until it is at this host.
@@ -188,6 +271,13 @@ impl Host {
         self.hand_in("")?;
         wait_for(name, || (self.lab.host(name).received().len() > count).then_some(()))?;
         Ok(())
+    }
+}
+
+impl Host<Postfix> {
+    pub fn postconf(&self, arguments: &[&str]) -> Result<String, Error> {
+        let output = Command::new("postconf").arg("-c").arg(self.path("etc")).args(arguments).output()?;
+        Ok(String::from_utf8(output.stdout)?)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use super::host::{Host, RELAY, said, succeeded};
+use super::host::{Host, Installed, RELAY, said, succeeded};
 use super::lab::Error;
+use super::lab::postfix::Postfix;
 
 /// The lines that a unified diff takes away and adds.
 fn changes(diff: &str) -> Vec<&str> {
@@ -12,9 +13,9 @@ fn changes(diff: &str) -> Vec<&str> {
         .collect()
 }
 
-pub fn second_run() -> Result<(), Error> {
-    let mut host = Host::new("second", "")?;
-    host.start_postfix()?;
+pub fn second_run<M: Installed>() -> Result<(), Error> {
+    let mut host = Host::<M>::new("second", "")?;
+    host.start_mail_server()?;
     host.apply(&[])?;
     let before = host.state()?;
     // With all flags and with none: what was said before is in the configuration.
@@ -24,8 +25,8 @@ pub fn second_run() -> Result<(), Error> {
 }
 
 pub fn other_scope() -> Result<(), Error> {
-    let mut host = Host::new("scope", "")?;
-    host.start_postfix()?;
+    let mut host = Host::<Postfix>::new("scope", "")?;
+    host.start_mail_server()?;
     host.apply(&[])?;
     let config = host.config();
     // What the administrator has added stays.
@@ -66,8 +67,8 @@ pub fn other_scope() -> Result<(), Error> {
 }
 
 pub fn list_from_the_start() -> Result<(), Error> {
-    let mut host = Host::new("list", "")?;
-    host.start_postfix()?;
+    let mut host = Host::<Postfix>::new("list", "")?;
+    host.start_mail_server()?;
     let list = host.path("senders");
     fs::write(&list, "alice@customer.test\n")?;
     // Postfix is told of the table only when the daemon has written it.
@@ -80,8 +81,8 @@ pub fn list_from_the_start() -> Result<(), Error> {
 }
 
 pub fn other_provider() -> Result<(), Error> {
-    let mut host = Host::new("provider", "")?;
-    host.start_postfix()?;
+    let mut host = Host::<Postfix>::new("provider", "")?;
+    host.start_mail_server()?;
     host.apply(&[])?;
     let folder = host.path("our-provider");
     fs::create_dir(&folder)?;
@@ -123,8 +124,8 @@ smtpd_relay_restrictions =
 milter_default_action = accept";
 
 pub fn strange_main_cf() -> Result<(), Error> {
-    let mut host = Host::new("strange", STRANGE)?;
-    host.start_postfix()?;
+    let mut host = Host::<Postfix>::new("strange", STRANGE)?;
+    host.start_mail_server()?;
     let before = fs::read_to_string(host.path("etc/main.cf"))?;
     host.apply(&[])?;
     let after = fs::read_to_string(host.path("etc/main.cf"))?;

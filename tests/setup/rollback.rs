@@ -3,14 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::host::{DIRECT, Host, RELAY, refused, succeeded};
+use super::host::{DIRECT, Host, Installed, RELAY, refused, succeeded};
 use super::lab::Error;
+use super::lab::postfix::Postfix;
 use super::lab::process::wait_for;
 
-pub fn exact() -> Result<(), Error> {
-    let mut host = Host::new("back", "smtpd_milters =\n")?;
-    host.start_postfix()?;
-    fs::set_permissions(host.path("etc/main.cf"), fs::Permissions::from_mode(0o640))?;
+pub fn exact<M: Installed>(previous: &str) -> Result<(), Error> {
+    let mut host = Host::<M>::new("back", previous)?;
+    host.start_mail_server()?;
+    fs::set_permissions(host.main_file(), fs::Permissions::from_mode(0o640))?;
     let before = host.state()?;
     refused(&host.run(&["--rollback", "--apply"])?, "nothing to go back to")?;
     host.apply(&[])?;
@@ -36,8 +37,8 @@ pub fn exact() -> Result<(), Error> {
 const MEETING: &str = "Content-Class: urn:content-classes:calendarmessage\r\n";
 
 pub fn mail_in_the_queue() -> Result<(), Error> {
-    let mut host = Host::new("queued", "")?;
-    host.start_postfix()?;
+    let mut host = Host::<Postfix>::new("queued", "")?;
+    host.start_mail_server()?;
     host.apply(&[])?;
     let applied = host.state()?;
     // Until the daemon has looked at the sender table again, it marks every message.
@@ -50,32 +51,32 @@ pub fn mail_in_the_queue() -> Result<(), Error> {
         host.lab.host(down).stop();
         host.hand_in(fields)?;
         wait_for("the message put off", || {
-            let queue = host.postfix().ok()?.queue().ok()?;
+            let queue = host.mail_server().ok()?.queue().ok()?;
             queue.contains("Connection refused").then_some(())
         })?;
         refused(&host.run(&["--rollback", "--apply"])?, why)?;
         host.expect_state(&applied)?;
         let count = host.lab.host(down).received().len();
         host.lab.host(down).resume()?;
-        host.postfix()?.flush()?;
+        host.mail_server()?.flush()?;
         wait_for(down, || (host.lab.host(down).received().len() > count).then_some(()))?;
-        wait_for("an empty queue", || host.postfix().ok()?.queue().ok()?.is_empty().then_some(()))?;
+        wait_for("an empty queue", || host.mail_server().ok()?.queue().ok()?.is_empty().then_some(()))?;
     }
     succeeded(&host.run(&["--rollback", "--apply"])?, "As it was before.")?;
     host.expect_at(DIRECT)
 }
 
-pub fn changed_since() -> Result<(), Error> {
-    let mut host = Host::new("changed", "")?;
-    host.start_postfix()?;
+pub fn changed_since<M: Installed>() -> Result<(), Error> {
+    let mut host = Host::<M>::new("changed", "")?;
+    host.start_mail_server()?;
     let before = host.state()?;
     host.apply(&[])?;
-    let main_cf = host.path("etc/main.cf");
-    fs::write(&main_cf, fs::read_to_string(&main_cf)? + "message_size_limit = 20480000\n")?;
+    let file = host.main_file();
+    fs::write(&file, fs::read_to_string(&file)? + M::LINE)?;
     let changed = host.state()?;
     let output = host.run(&["--rollback", "--apply"])?;
     refused(&output, "Somebody else has changed")?;
-    refused(&output, "-message_size_limit = 20480000")?;
+    refused(&output, &format!("-{}", M::LINE))?;
     host.expect_state(&changed)?;
     succeeded(&host.run(&["--rollback", "--force", "--apply"])?, "As it was before.")?;
     host.expect_state(&before)

@@ -84,14 +84,18 @@ R< @ $={VirtHost} > $*\t$@ $2
 R< @ $+ > $*\t$: < $(conbool $&i | $&f | $1 $: none $) > $2
 ";
 
-/// Whether a domain, or one that it is below, is in the mailertable. Where there is no such table, nothing is in it.
+/// Whether a domain, or one that it is below, is in the mailertable. Where the site has none, nothing is in it: a map that is
+/// not there must not be asked, for an address at which Sendmail finds a fault like that is lost without a word when it
+/// comes from a milter.
 const MAILERTABLE: &str = "\
 SConboolMailertable
+ifdef(`_MAILER_TABLE_', `dnl
 R$+ .\t$1
 R$+\t$: $(mailertable $1 $: ? $) $| $1
 R? $| $- . $+\t$(mailertable .$2 $: ? $) $| $2
 R? $| $*\t$@ none
-R$*\t$@ found
+R$*\t$@ found',`dnl
+R$*\t$@ none')
 ";
 
 #[cfg(test)]
