@@ -6,6 +6,7 @@ pub mod dovecot;
 pub mod exchange_online;
 mod milter_client;
 pub mod postfix;
+mod scratch;
 pub mod sendmail;
 pub mod zimbra;
 

@@ -151,11 +151,11 @@ fn marked(address: &[u8], route: Route) -> Option<CString> {
     if length > MAX_ADDRESS { None } else { CString::new(marked).ok() }
 }
 
-/// RFC 5321, 4.1.2, with the octets of RFC 6531 that Sendmail takes without support for it: not those that it uses
+/// RFC 5321, 4.1.2, with dots anywhere, as there are such mailboxes, and with the octets of RFC 6531 that Sendmail takes without support for it: not those that it uses
 /// itself (sendmail.h, from `MATCHZANY` on).
 fn is_dot_string(local_part: &[u8]) -> bool {
     let is_atext = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(byte) || *byte >= 0xa0;
-    local_part.split(|byte| *byte == b'.').all(|atom| !atom.is_empty() && atom.iter().all(is_atext))
+    !local_part.is_empty() && local_part.iter().all(|byte| *byte == b'.' || is_atext(byte))
 }
 
 fn is_quoted_string(local_part: &[u8]) -> bool {

@@ -5,9 +5,14 @@
 //! seen (those of aliases, say) the rules ask the daemon. Sendmail queues, encrypts, retries and bounces.
 
 mod access;
+mod access_map;
 mod cf;
+mod command;
 mod existing;
 pub mod listener;
+mod mc;
+mod next_hop;
+mod notes;
 pub mod queue;
 pub mod revision;
 pub mod rules;
@@ -19,7 +24,6 @@ pub mod trial;
 mod value;
 
 use std::fmt;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -27,7 +31,7 @@ use crate::config::{Config, Socket};
 use crate::provider::Provider;
 
 pub use cf::Cf;
-pub use existing::{Existing, ExistingError};
+pub use existing::{Compiled, Existing, ExistingError};
 
 /// The mailer that goes to the relay.
 pub const RELAY_MAILER: &str = "conbool";
@@ -38,7 +42,8 @@ pub const DIRECT_MAILER: &str = "conbool-direct";
 /// The milter's name in sendmail.mc.
 const MILTER: &str = "conbool";
 
-/// How long Sendmail waits for the milter: to connect, to send, for an answer, and for the whole message's end.
+/// How long Sendmail waits for the milter: to connect, to send, for an answer (at the end of a message, too), and in all
+/// for the answers to a message's end.
 const TIMES: &str = "C:10s;S:30s;R:60s;E:5m";
 
 /// What the Sendmail configuration is generated from.
@@ -79,6 +84,17 @@ pub enum Error {
     NoTlsName(String),
     /// A relay network would take too many lines of the access map.
     TooManyLines(IpNet),
+    /// The site has something else of a name that we need.
+    Taken {
+        /// What it is.
+        what: &'static str,
+        /// Its name.
+        name: &'static str,
+    },
+    /// This version of Sendmail is too old.
+    TooOld(String),
+    /// Sendmail is compiled without what is needed.
+    Lacks(Vec<&'static str>),
 }
 
 impl fmt::Display for Error {
@@ -97,6 +113,18 @@ impl fmt::Display for Error {
                 "relay_networks: {network} takes too many lines of the access map, which knows networks at octet \
                  boundaries (IPv6: of 16 bits) only; name the relay's networks more closely"
             ),
+            Self::Taken { what, name } => write!(
+                f,
+                "sendmail.cf has a {what} \"{name}\" of the site's own, and setup needs that name; take out of sendmail.mc what \
+                 was put there by hand, or give it another name"
+            ),
+            Self::TooOld(version) => write!(f, "this is Sendmail {version}, and 8.15 or later is needed"),
+            Self::Lacks(options) => write!(
+                f,
+                "this Sendmail is compiled without {}, which is needed (`sendmail -d0.1 -bt < /dev/null` shows what it has); \
+                 install one that has it",
+                options.join(" and ")
+            ),
         }
     }
 }
@@ -108,51 +136,96 @@ impl std::error::Error for Error {}
 /// The same request gives the same text, and so does the request that is made once it is in place.
 ///
 /// # Errors
-/// [`Error`] if a value has no place in sendmail.mc, or could not work.
+/// [`Error`] if a value has no place in sendmail.mc, could not work, or this Sendmail cannot do what is needed.
 pub fn generate(request: &Request<'_>) -> Result<Fragments, Error> {
-    let config = request.config;
-    let mut features = format!(
+    let Request { config, provider, existing } = request;
+    if let Some(program) = &existing.program {
+        program.check(if provider.relay.is_some() { &["MILTER", "SOCKETMAP", "STARTTLS"] } else { &["MILTER"] })?;
+    }
+    let site = existing.site();
+    for (what, command, name) in [
+        ("milter", 'X', MILTER),
+        ("mailer", 'M', RELAY_MAILER),
+        ("mailer", 'M', DIRECT_MAILER),
+        ("map", 'K', rules::MAP),
+    ] {
+        if site.names(command).any(|taken| taken.eq_ignore_ascii_case(name)) {
+            return Err(Error::Taken { what, name });
+        }
+    }
+    let mut notes = Vec::new();
+    let mut features = milter(&config.milter.sockets)?;
+    let mut rules = String::new();
+    let names = Names::new(request)?;
+    if let Some(names) = &names {
+        features += "dnl # Verified TLS to the relay.\n";
+        features += &tls::settings(request, &site, &mut notes)?;
+        features += &tls::rules(&names.rules.relay, &names.tls_name);
+        features += "dnl # Mail for the relay, and exempt mail.\n";
+        features += &quoted(&rules::routing(&names.rules));
+        rules = format!("MAILER_DEFINITIONS\n{}", mailer(RELAY_MAILER, &config.relay.port.to_string()));
+        if let Some(port) = &names.direct_port {
+            rules += &mailer(DIRECT_MAILER, port);
+        }
+        rules = mc::Block::Rules.around(&format!("{rules}divert(0)dnl\n"));
+        notes.extend(notes::notes(request, &site, &names.rules));
+    }
+    let access = if provider.hands_in.back { access::lines(&config.relay.networks)? } else { Vec::new() };
+    if !access.is_empty() && names.is_none() && site.map("access").is_none() {
+        features += "FEATURE(`access_db')dnl\n";
+    }
+    Ok(Fragments { features: mc::Block::Features.around(&features), rules, access, notes })
+}
+
+/// Values for the rules and the mailers, checked and in Sendmail's notation.
+#[derive(Debug)]
+struct Names {
+    rules: rules::Names,
+    /// Port of the next hop of exempt mail.
+    direct_port: Option<String>,
+    /// Name that the relay's certificate must carry.
+    tls_name: String,
+}
+
+impl Names {
+    /// `None` without a relay that takes mail.
+    fn new(request: &Request<'_>) -> Result<Option<Self>, Error> {
+        let Request { config, provider, .. } = request;
+        let Some(relay) = &provider.relay else { return Ok(None) };
+        let host = config.relay.host.as_deref().unwrap_or(&relay.host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let direct = config.direct.next_hop.as_deref().map(next_hop::parse).transpose()?;
+        let (direct, direct_port) = direct.map(|direct| (direct.host, direct.port)).unzip();
+        let relay = value::bracketed("relay.host", host)?;
+        let rules = rules::Names { relay, direct, socketmap: None, hosted: config.domains.clone() };
+        Ok(Some(Self { rules, direct_port, tls_name: tls::name(request, host)? }))
+    }
+}
+
+/// The milter, before all others: those that sign see the message as it leaves.
+fn milter(sockets: &[Socket]) -> Result<String, Error> {
+    Ok(format!(
         "dnl # The milter. While it is down, clients try again later: nothing goes past the relay.\n\
          MAIL_FILTER(`{MILTER}', ``S={}, F=T, T={TIMES}'')dnl\n\
          define(`confINPUT_MAIL_FILTERS', `{MILTER}'ifdef(`confINPUT_MAIL_FILTERS', ``, 'defn(`confINPUT_MAIL_FILTERS')'))dnl\n",
-        milter_socket(&config.milter.sockets)?
-    );
-    let mut rules = String::new();
-    let mut access = Vec::new();
-    if let Some(relay) = &request.provider.relay {
-        let host = config.relay.host.as_deref().unwrap_or(&relay.host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let names = rules::Names {
-            relay: value::bracketed("relay.host", host)?,
-            direct: None,
-            socketmap: None,
-            hosted: config.domains.clone(),
-        };
-        let tls_name = match &config.relay.tls_name {
-            Some(name) => value::host_name("relay.tls_name", name)?,
-            None if host.parse::<IpAddr>().is_ok() => return Err(Error::NoTlsName(host.to_owned())),
-            None => value::host_name("relay.host", host)?,
-        };
-        features += &tls::settings(request)?;
-        features += &format!("dnl # Mail for the relay, and exempt mail.\n{}", rules::routing(&names));
-        features += &tls::rules(&names.relay, &tls_name);
-        rules += &mailer(RELAY_MAILER, config.relay.port);
-    }
-    if request.provider.hands_in.back {
-        access = access::lines(&config.relay.networks)?;
-    }
-    Ok(Fragments { features, rules, access, notes: Vec::new() })
+        milter_socket(sockets)?
+    ))
+}
+
+/// The lines between the words that say where in sendmail.cf they belong, so quoted that m4 leaves them as they are.
+fn quoted(text: &str) -> String {
+    let line = |line: &str| if line.starts_with("LOCAL_") { format!("{line}\n") } else { value::literal(line) };
+    let lines: String = text.lines().map(line).collect();
+    format!("{lines}divert(0)dnl\n")
 }
 
 /// The definition of a mailer that delivers by SMTP.
-fn mailer(name: &str, port: u16) -> String {
-    format!(
-        "MAILER_DEFINITIONS\n\
-         M{name},\tP=[IPC], F=mDFMuXa8k, S=EnvFromSMTP/HdrFromSMTP, R=MasqSMTP, E=\\r\\n, L=2040,\n\
+fn mailer(name: &str, port: &str) -> String {
+    value::literal(&format!(
+        "M{name},\tP=[IPC], F=mDFMuXa8k, S=EnvFromSMTP/HdrFromSMTP, R=MasqSMTP, E=\\r\\n, L=2040,\n\
          \t\tT=DNS/RFC822/SMTP,\n\
-         \t\tA=TCP $h {port}\n\
-         divert(0)dnl\n"
-    )
+         \t\tA=TCP $h {port}\n"
+    ))
 }
 
 /// The socket that Sendmail uses: the first unix socket, or else the first.

@@ -47,6 +47,8 @@ pub struct Outcome {
     pub report: Option<Report>,
     /// The fields of the daemon's log line; null if there is none.
     pub verdict: Value,
+    /// What the mail server's log says of the message; all of it, if there is no queue id.
+    pub log: Vec<String>,
     /// Everything that is not as the case says.
     pub wrong: Vec<String>,
 }
@@ -60,7 +62,7 @@ pub fn run<M: MailServer>(site: &Site<M>, token: &str, case: &Case) -> Result<Ou
         site.lab.host(&order.host).order(&order.recipient, &order.reply, order.once);
     }
     let sent = case.mail.send(site).map_err(|error| format!("{}: {error}", case.mail.from))?;
-    let mut outcome = Outcome { wrong: replies(case, &sent), sent, report: None, verdict: Value::Null };
+    let mut outcome = Outcome { wrong: replies(case, &sent), sent, report: None, verdict: Value::Null, log: vec![] };
     let Some(id) = queue_id(site, case, &outcome.sent)? else {
         if !case.copies.is_empty() {
             outcome.wrong.push("the message was not accepted".into());
@@ -68,14 +70,18 @@ pub fn run<M: MailServer>(site: &Site<M>, token: &str, case: &Case) -> Result<Ou
         if case.mail.ending == Ending::Disconnect {
             wait_for("the end of the session in the log", || {
                 site.mail_server.log().contains(M::LOST_CONNECTION).then_some(())
-            })?;
+            })
+            .map_err(|error| format!("{error}:\n{}", site.mail_server.log()))?;
         }
+        outcome.log = site.mail_server.log().lines().map(str::to_owned).collect();
         let report = Report::arrived(site, token);
         outcome.wrong.extend(copies(case, &report));
         outcome.report = Some(report);
         return Ok(outcome);
     };
     let report = follow(site, token, &id, case);
+    let is_about = |line: &&str| report.queue_ids.iter().any(|id| line.contains(id));
+    outcome.log = site.mail_server.log().lines().filter(is_about).map(str::to_owned).collect();
     outcome.verdict = wait_for("the daemon's log line", || site.daemon.verdict(&id))?;
     outcome.wrong.extend(verdict(case, &outcome.verdict));
     outcome.wrong.extend(copies(case, &report));
@@ -103,7 +109,8 @@ impl Outcome {
             return Ok(());
         }
         let report = self.report.as_ref().map(describe).unwrap_or_default();
-        Err(format!("{}\n  {}\n  {report}\n  log of the daemon: {}", case.about, self.wrong.join("\n  "), self.verdict))
+        let (wrong, log) = (self.wrong.join("\n  "), self.log.join("\n    "));
+        Err(format!("{}\n  {wrong}\n  {report}\n  log:\n    {log}\n  log of the daemon: {}", case.about, self.verdict))
     }
 }
 
@@ -155,7 +162,7 @@ fn copies(case: &Case, report: &Report) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut left: Vec<_> = report.copies.iter().collect();
     for expected in &case.copies {
-        let here = |copy: &&Copy| copy.recipient == expected.recipient && copy.place == expected.place;
+        let here = |copy: &&Copy| copy.place == expected.place && same_recipient(copy, &expected.recipient);
         let Some(copy) = left.iter().position(here).map(|index| left.remove(index)) else {
             wrong.push(format!("no copy for {} at: {}", expected.recipient, expected.place));
             continue;
@@ -167,6 +174,11 @@ fn copies(case: &Case, report: &Report) -> Vec<String> {
     }
     wrong.extend(left.iter().map(|copy| format!("a copy too many for {} at: {}", copy.recipient, copy.place)));
     wrong
+}
+
+/// Whether a copy is for this recipient. Sendmail finds a mailbox by its name in lower case.
+fn same_recipient(copy: &Copy, recipient: &str) -> bool {
+    copy.recipient == recipient || copy.place == Place::Mailbox && copy.recipient.eq_ignore_ascii_case(recipient)
 }
 
 fn verdict(case: &Case, fields: &Value) -> Vec<String> {
@@ -232,7 +244,11 @@ fn intact(case: &Case, copy: &Copy) -> Option<String> {
     let arrived = copy.arrived.as_ref()?;
     let differs = |what: String| Some(format!("copy for {} at {}: {what}", copy.recipient, copy.place));
     if arrived.body() != split(sent).1 {
-        return differs("the body is not what was sent".into());
+        let lines = |body: &[u8]| String::from_utf8_lossy(body).lines().map(str::to_owned).collect::<Vec<_>>();
+        let (here, there) = (lines(split(sent).1), lines(arrived.body()));
+        let number = here.iter().zip(&there).take_while(|(one, other)| one == other).count();
+        let (one, other) = (here.get(number), there.get(number));
+        return differs(format!("the body is not what was sent: line {} is {other:?}, not {one:?}", number + 1));
     }
     let there = arrived.fields();
     let mut rest = there.iter();

@@ -148,7 +148,8 @@ impl Mail {
         child.stdin.take().ok_or("no pipe")?.write_all(text.as_bytes())?;
         let output = child.wait_with_output()?;
         if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(format!("sendmail(1): {}: {text}\n{}", output.status, site.mail_server.log()).into());
         }
         let reply = Reply { code: 250, text: "250 taken by sendmail(1)".into() };
         let recipients = vec![reply.clone(); self.recipients.len()];

@@ -36,6 +36,7 @@ pub mod edge;
 pub mod envelope;
 pub mod mail;
 pub mod maillog;
+pub mod milter_proxy;
 pub mod namespace;
 pub mod notation;
 pub mod postfix;

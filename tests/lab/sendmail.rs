@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use super::maillog::{self, QueueFile};
 use super::postfix::add_socket_directory;
 use super::process::{Process, run, wait_for};
 use super::site::MailServer;
-use super::users::{ALIASES, DOMAINS, USERS, add_mailboxes, add_passwords, log_in_settings};
+use super::users::{ALIASES, DOMAINS, MAILBOX_OWNER, USERS, add_mailboxes, add_passwords, log_in_settings};
 use super::{Error, Lab, MAIL_SERVER};
 
 /// Where Sendmail's packages are unpacked.
@@ -47,10 +47,11 @@ impl Prepared {
         for name in ["etc/sasl", "queue/mail", "queue/submission", "state"] {
             fs::create_dir_all(dir.join(name))?;
         }
-        for name in ["queue/mail", "queue/submission"] {
-            fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o770))?;
-        }
-        std::os::unix::fs::chown(dir.join("state"), Some(super::postfix::user_id(super::daemon::USER)?), None)?;
+        fs::set_permissions(dir.join("queue/mail"), fs::Permissions::from_mode(0o700))?;
+        // The submission program does not run as root.
+        fs::set_permissions(dir.join("queue/submission"), fs::Permissions::from_mode(0o770))?;
+        chown(dir.join("queue/submission"), Some(MAILBOX_OWNER), Some(MAILBOX_OWNER))?;
+        chown(dir.join("state"), Some(super::postfix::user_id(super::daemon::USER)?), None)?;
         add_mailboxes(&dir)?;
         add_socket_directory(&dir.join("queue"))?;
         // Sendmail, unlike Postfix, insists on keys that only root can read.
@@ -201,7 +202,7 @@ impl MailServer for Sendmail {
         "mail_server = \"sendmail\"\n",
         "[sendmail]\ndirectory = \"@lab@/etc\"\nprogram = \"/usr/local/lib/conbool-milter-tests/sendmail/usr/libexec/sendmail/sendmail\"\n",
     );
-    const LOST_CONNECTION: &'static str = "lost input channel";
+    const LOST_CONNECTION: &'static str = "collect: premature EOM";
     type Prepared = Prepared;
 
     fn prepare(lab: &Lab, previous: &str) -> Result<Prepared, Error> {
@@ -227,7 +228,9 @@ impl MailServer for Sendmail {
     }
 
     fn queue_file(&self, id: &str) -> QueueFile {
-        let file = fs::read_to_string(self.queue().join(format!("qf{id}"))).ok();
+        // The names of macros in it are no UTF-8.
+        let file = fs::read(self.queue().join(format!("qf{id}"))).ok();
+        let file = file.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         maillog::sendmail::find(&self.log(), id, file.as_deref())
     }
 

@@ -111,9 +111,14 @@ impl<M: MailServer> Site<M> {
         run(&mut setup)?;
         M::add_fragments(&mut prepared, &fragments)?;
         let daemon = Daemon::start(&file, &lab.dir.join("daemon.log"))?;
+        let config = Config::load(&file)?;
         let table = lab.dir.join(SENDER_TABLE);
-        if M::NAME == Postfix::NAME && !Config::load(&file)?.has_static_sender_table() {
+        if M::NAME == Postfix::NAME && !config.has_static_sender_table() {
             wait_for("the sender table", || table.exists().then_some(()))?;
+        }
+        if config.lock_down.mx_hosts.is_some() {
+            let looked_up = || daemon.log().matches("lock-down is ").count() >= config.domains.len();
+            wait_for("the look at the MX hosts", || looked_up().then_some(()))?;
         }
         Ok(Self { daemon, mail_server: M::start(prepared)?, lab })
     }

@@ -46,7 +46,7 @@ pub struct SmtpHost {
 
 struct Shared {
     name: String,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Mutex<Option<Arc<ServerConfig>>>,
     known: Arc<Vec<Identity>>,
     received: Mutex<Vec<Received>>,
     orders: Mutex<Vec<Order>>,
@@ -68,7 +68,7 @@ impl SmtpHost {
         known: Arc<Vec<Identity>>,
     ) -> io::Result<Self> {
         let (received, orders, down) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { name: name.to_owned(), tls, known, received, orders, down });
+        let shared = Arc::new(Shared { name: name.to_owned(), tls: Mutex::new(tls), known, received, orders, down });
         let host = Self { shared, address: (address, 25).into() };
         host.listen()?;
         Ok(host)
@@ -108,6 +108,11 @@ impl SmtpHost {
         lock(&self.shared.orders).push(order);
     }
 
+    /// Offers STARTTLS with these settings from the next session on, or not at all.
+    pub fn set_tls(&self, tls: Option<Arc<ServerConfig>>) {
+        *lock(&self.shared.tls) = tls;
+    }
+
     /// Stops listening: connections are refused from now on.
     pub fn stop(&self) {
         self.shared.down.store(true, Ordering::SeqCst);
@@ -133,11 +138,12 @@ struct Session<'a> {
     helo: String,
     sender: Option<Path>,
     recipients: Vec<Path>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl<'a> Session<'a> {
     fn new(host: &'a Shared) -> Self {
-        Self { host, helo: String::new(), sender: None, recipients: Vec::new() }
+        Self { host, helo: String::new(), sender: None, recipients: Vec::new(), tls: lock(&host.tls).clone() }
     }
 
     fn serve(mut self, stream: TcpStream) -> io::Result<()> {
@@ -147,11 +153,11 @@ impl<'a> Session<'a> {
         while let Some(line) = connection.line()? {
             let line = String::from_utf8_lossy(&line).into_owned();
             let (verb, argument) = line.split_once(' ').unwrap_or((&line, ""));
-            let reply = match (verb.to_ascii_uppercase().as_str(), &self.host.tls) {
+            let reply = match (verb.to_ascii_uppercase().as_str(), self.tls.clone()) {
                 ("EHLO" | "HELO", _) => self.hello(argument, connection.tls().0.is_some()),
                 ("STARTTLS", Some(config)) if connection.tls().0.is_none() => {
                     connection.send(b"220 2.0.0 go ahead\r\n")?;
-                    let session = ServerConnection::new(config.clone()).map_err(io::Error::other)?;
+                    let session = ServerConnection::new(config).map_err(io::Error::other)?;
                     connection =
                         connection.upgrade(|tcp| Ok(Transport::Server(Box::new(StreamOwned::new(session, tcp)))))?;
                     continue;
@@ -180,7 +186,7 @@ impl<'a> Session<'a> {
         self.reset();
         let mut lines =
             vec![self.host.name.as_str(), "PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"];
-        if self.host.tls.is_some() && !encrypted {
+        if self.tls.is_some() && !encrypted {
             lines.push("STARTTLS");
         }
         let last = lines.len() - 1;

@@ -21,9 +21,12 @@ pub const DOMAINS: [&str; 2] = ["customer.test", "second.test"];
 /// Those who have a mailbox at either domain; plus-addresses share it.
 pub const USERS: [&str; 4] = ["alice", "bob", "erin", "frank"];
 
-/// Aliases at customer.test: one that leads outside, and a mixed one.
-pub const ALIASES: [(&str, &str); 2] =
-    [("outside", "dora@other.test"), ("team", "bob@customer.test, carol@remote.test")];
+/// Aliases at customer.test: one that leads outside, a mixed one, and one that only sends.
+pub const ALIASES: [(&str, &str); 3] = [
+    ("outside", "dora@other.test"),
+    ("team", "bob@customer.test, carol@remote.test"),
+    ("newsletter", "frank@customer.test"),
+];
 
 /// User and group who own the mailboxes: nobody.
 pub const MAILBOX_OWNER: u32 = 65534;

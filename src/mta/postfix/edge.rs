@@ -11,9 +11,10 @@ mod settings;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::revision::{self, Copy, RevisionError};
+use super::revision::{self, RevisionError};
 use super::{CommandError, Error, Existing, Listeners, Request, command, generate};
 use crate::config::{Config, Edge};
+use crate::mta::scratch::Scratch;
 use crate::provider::Provider;
 
 pub use host::Host;
@@ -93,11 +94,11 @@ impl From<CommandError> for EdgeError {
 /// [`EdgeError`]. Nothing is left behind.
 pub fn files(config: &Config, edge: &Edge, provider: &Provider, host: &Host) -> Result<Files, EdgeError> {
     let layout = host.layout(config, edge);
-    let stage = Copy::new()?;
+    let stage = Scratch::new().map_err(RevisionError::from)?;
     let postconf = |arguments: &[&str]| command::run("postconf", &stage.0, arguments);
     let basic = settings::Basic { config, edge, host, layout: &layout };
-    stage.write("main.cf", &basic.main_cf()?)?;
-    stage.write("master.cf", &host.services()?)?;
+    stage.write("main.cf", &basic.main_cf()?).map_err(RevisionError::from)?;
+    stage.write("master.cf", &host.services()?).map_err(RevisionError::from)?;
     // Not chrooted, so that sockets and files are reached by their names and nothing needs to be copied.
     postconf(&["-F", "*/*/chroot=n"])?;
     postconf(&["-MX", "smtp/inet"])?;

@@ -6,14 +6,13 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::command::{self, CommandError};
 use super::{Existing, Fragments, list, service, table};
 use crate::config;
 use crate::mta::change::{Change, ChangeError};
+use crate::mta::scratch::{Failed, Scratch};
 
 const BEGIN: &str =
     "# --- conbool-milter: begin; what stands between these lines is replaced by `conbool-milter setup`\n";
@@ -69,6 +68,12 @@ impl From<ChangeError> for RevisionError {
     }
 }
 
+impl From<Failed> for RevisionError {
+    fn from((path, error): Failed) -> Self {
+        Self::File(path, error)
+    }
+}
+
 /// Adds to `change` what makes the instance in `config_directory` work as the fragments say.
 ///
 /// What refers to another file comes after it: tables, master.cf, main.cf; tables of an earlier run that are of no more
@@ -79,7 +84,7 @@ impl From<ChangeError> for RevisionError {
 pub fn revise(change: &mut Change, config_directory: &Path, fragments: &Fragments) -> Result<(), RevisionError> {
     let main_cf = config_directory.join("main.cf");
     let master_cf = config_directory.join("master.cf");
-    let copy = Copy::new()?;
+    let copy = Scratch::new()?;
     let places = [("main.cf", &main_cf), ("master.cf", &master_cf)];
     for (name, path) in places {
         copy.write(name, &with_block(path, &read(path)?, "")?)?;
@@ -139,34 +144,6 @@ fn with_block(path: &Path, text: &str, ours: &str) -> Result<String, RevisionErr
             Ok(format!("{before}{block}{after}"))
         }
         _ => Err(marks()),
-    }
-}
-
-/// A directory of our own that is a configuration directory; removed when dropped.
-pub(super) struct Copy(pub PathBuf);
-
-impl Copy {
-    pub fn new() -> Result<Self, RevisionError> {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("conbool-milter-setup-{}-{number}", std::process::id()));
-        // One that is there already is somebody else's.
-        match fs::DirBuilder::new().mode(0o700).create(&path) {
-            Ok(()) => Ok(Self(path)),
-            Err(error) => Err(RevisionError::File(path, error)),
-        }
-    }
-
-    pub fn write(&self, name: &str, text: &str) -> Result<(), RevisionError> {
-        let path = self.0.join(name);
-        fs::write(&path, text).map_err(|error| RevisionError::File(path, error))
-    }
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        // It is in the directory for what can be thrown away.
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

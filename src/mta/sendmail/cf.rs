@@ -119,6 +119,11 @@ impl Cf {
         self.lines.iter().rev().find_map(|line| line.text.strip_prefix('D')?.strip_prefix(name))
     }
 
+    /// The names of all that lines of this letter define: `X` milters, `M` mailers, `K` maps.
+    pub fn names(&self, command: char) -> impl Iterator<Item = &str> {
+        self.lines.iter().filter_map(move |line| line.text.strip_prefix(command)?.split([',', ' ']).next())
+    }
+
     /// The rules of a ruleset, in their order.
     pub fn rules<'a>(&'a self, ruleset: &'a str) -> impl Iterator<Item = &'a str> {
         self.lines.iter().filter(move |line| line.ruleset.as_deref() == Some(ruleset)).map(|line| line.text.as_str())

@@ -13,6 +13,9 @@ use crate::verdict::{DIRECT_PSEUDO_DOMAIN, RELAY_PSEUDO_DOMAIN};
 /// The map's name, with which each of Sendmail's questions begins (cf/README, "SOCKET").
 pub const MAP: &str = "conbool";
 
+/// The ruleset in which an address is routed.
+pub const RULESET: &str = "ConboolRoute";
+
 /// How long Sendmail waits for an answer, in seconds.
 const PATIENCE: u32 = 10;
 
@@ -40,13 +43,12 @@ pub fn routing(names: &Names) -> String {
         format!("LOCAL_CONFIG\nCP{RELAY_PSEUDO_DOMAIN} {DIRECT_PSEUDO_DOMAIN}\nC{{ConboolMark}}relay direct\n");
     if let Some(socketmap) = &names.socketmap {
         for domain in &names.hosted {
-            // Quoted, because it could begin with the name of a macro of m4.
-            let _ = writeln!(text, "C{{ConboolHosted}}`{domain}'");
+            let _ = writeln!(text, "C{{ConboolHosted}}{domain}");
         }
         // Queue ids differ by case, and without quotes an address could pass for another.
         let _ = writeln!(text, "K{MAP} socket -f -q -d{PATIENCE}s -T<TMPF> {socketmap}");
     }
-    text += "LOCAL_RULE_0\nR$*\t$: $>ConboolRoute $1\nLOCAL_RULESETS\nSConboolRoute\n";
+    let _ = writeln!(text, "LOCAL_RULE_0\nR$*\t$: $>{RULESET} $1\nLOCAL_RULESETS\nS{RULESET}");
     text += "R$*\t$: $&{addr_type} $| $1\nRe s $| $*\t$@ $1\nR$* $| $*\t$: < @ > $2\n";
     for (mark, pseudo_domain) in [("relay", RELAY_PSEUDO_DOMAIN), ("direct", DIRECT_PSEUDO_DOMAIN)] {
         let pseudo_domain = pseudo_domain.replace('.', " . ");
@@ -82,14 +84,18 @@ R< @ $={VirtHost} > $*\t$@ $2
 R< @ $+ > $*\t$: < $(conbool $&i | $&f | $1 $: none $) > $2
 ";
 
-/// Whether a domain, or one that it is below, is in the mailertable. Where there is no such table, nothing is in it.
+/// Whether a domain, or one that it is below, is in the mailertable. Where the site has none, nothing is in it: a map that is
+/// not there must not be asked, for an address at which Sendmail finds a fault like that is lost without a word when it
+/// comes from a milter.
 const MAILERTABLE: &str = "\
 SConboolMailertable
+ifdef(`_MAILER_TABLE_', `dnl
 R$+ .\t$1
 R$+\t$: $(mailertable $1 $: ? $) $| $1
 R? $| $- . $+\t$(mailertable .$2 $: ? $) $| $2
 R? $| $*\t$@ none
-R$*\t$@ found
+R$*\t$@ found',`dnl
+R$*\t$@ none')
 ";
 
 #[cfg(test)]

@@ -59,3 +59,13 @@ pub fn socket(what: &'static str, socket: &Socket) -> Result<String, Error> {
         Socket::Inet(IpAddr::V6(address), port) => format!("inet6:{port}@{address}"),
     })
 }
+
+/// Lines of sendmail.cf as m4 text that gives exactly them, whatever macros m4 knows.
+pub fn literal(lines: &str) -> String {
+    lines.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("`{line}'\n") }).collect()
+}
+
+/// A definition of one of Sendmail's m4 macros. The value is quoted twice, for m4 reads it again where it is used.
+pub fn define(name: &str, value: &str) -> String {
+    format!("define(`{name}', ``{value}'')dnl\n")
+}

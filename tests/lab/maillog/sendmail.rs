@@ -52,18 +52,18 @@ fn alias(text: &str) -> Option<(String, Vec<String>)> {
     Some((clean(name), members.split(", ").map(clean).collect()))
 }
 
-/// One for each recipient of a line `to=address,address, …, dsn=2.0.0, stat=Sent (…)`.
+/// One for each recipient of a line `to=address,address, …, dsn=2.0.0, reply=…, stat=Sent (…)`.
 fn deliveries(text: &str) -> Vec<Delivery> {
     let line = || {
         let (to, rest) = text.strip_prefix("to=")?.split_once(", ")?;
-        let (rest, text) = rest.split_once(", stat=")?;
-        Some((to, rest.split_once("dsn=")?.1, text))
+        let (_, text) = rest.split_once(", dsn=")?;
+        Some((to, text, text.split_once("stat=")?.1))
     };
-    let Some((to, dsn, text)) = line() else { return Vec::new() };
-    let status = match text.split([' ', ':']).next() {
+    let Some((to, text, stat)) = line() else { return Vec::new() };
+    let status = match stat.split([' ', ':']).next() {
         Some("Sent") => "sent",
         Some("queued") => return Vec::new(),
-        _ if dsn.starts_with('4') => "deferred",
+        _ if text.starts_with('4') => "deferred",
         _ => "bounced",
     };
     to.split(',')
