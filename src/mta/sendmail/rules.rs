@@ -13,6 +13,9 @@ use crate::verdict::{DIRECT_PSEUDO_DOMAIN, RELAY_PSEUDO_DOMAIN};
 /// The map's name, with which each of Sendmail's questions begins (cf/README, "SOCKET").
 pub const MAP: &str = "conbool";
 
+/// The ruleset in which an address is routed.
+pub const RULESET: &str = "ConboolRoute";
+
 /// How long Sendmail waits for an answer, in seconds.
 const PATIENCE: u32 = 10;
 
@@ -29,7 +32,7 @@ pub struct Names {
     pub hosted: Vec<String>,
 }
 
-/// Lines of LOCAL_CONFIG, LOCAL_RULE_0 and LOCAL_RULESETS, for sendmail.mc. Those that end with `dnl` are m4's own.
+/// Lines of LOCAL_CONFIG, LOCAL_RULE_0 and LOCAL_RULESETS, for sendmail.mc.
 ///
 /// Whatever is no clear answer of the daemon (no socket, another service's socket, silence, an answer that the rules do
 /// not know) is a temporary error for the address: 451 at RCPT, and for mail that was taken already another try later.
@@ -45,7 +48,7 @@ pub fn routing(names: &Names) -> String {
         // Queue ids differ by case, and without quotes an address could pass for another.
         let _ = writeln!(text, "K{MAP} socket -f -q -d{PATIENCE}s -T<TMPF> {socketmap}");
     }
-    text += "LOCAL_RULE_0\nR$*\t$: $>ConboolRoute $1\nLOCAL_RULESETS\nSConboolRoute\n";
+    let _ = writeln!(text, "LOCAL_RULE_0\nR$*\t$: $>{RULESET} $1\nLOCAL_RULESETS\nS{RULESET}");
     text += "R$*\t$: $&{addr_type} $| $1\nRe s $| $*\t$@ $1\nR$* $| $*\t$: < @ > $2\n";
     for (mark, pseudo_domain) in [("relay", RELAY_PSEUDO_DOMAIN), ("direct", DIRECT_PSEUDO_DOMAIN)] {
         let pseudo_domain = pseudo_domain.replace('.', " . ");
@@ -92,7 +95,7 @@ R$+\t$: $(mailertable $1 $: ? $) $| $1
 R? $| $- . $+\t$(mailertable .$2 $: ? $) $| $2
 R? $| $*\t$@ none
 R$*\t$@ found
-',`dnl
+', `dnl
 R$*\t$@ none
 ')dnl
 ";
