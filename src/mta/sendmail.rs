@@ -212,9 +212,11 @@ fn milter(sockets: &[Socket]) -> Result<String, Error> {
     ))
 }
 
-/// The lines between the words that say where in sendmail.cf they belong, so quoted that m4 leaves them as they are.
+/// The lines between the words for m4 (where in sendmail.cf they belong, and for which sites), so quoted that m4 leaves
+/// them as they are.
 fn quoted(text: &str) -> String {
-    let line = |line: &str| if line.starts_with("LOCAL_") { format!("{line}\n") } else { value::literal(line) };
+    let for_m4 = |line: &str| ["LOCAL_", "ifdef(", "'"].iter().any(|start| line.starts_with(start));
+    let line = |line: &str| if for_m4(line) { format!("{line}\n") } else { value::literal(line) };
     let lines: String = text.lines().map(line).collect();
     format!("{lines}divert(0)dnl\n")
 }
