@@ -66,14 +66,18 @@ pub fn carry_out(verdict: &mut Verdict, message: &Message, sendmail: &FromSendma
     marks
 }
 
-/// Makes a verdict one that refuses the message for good, for the sake of a recipient.
+/// Makes a verdict one that refuses the message, for the sake of a recipient: for good, or for now if Sendmail has not said
+/// what it makes of its address, as in a session that began before a reload.
 fn refuse(verdict: &mut Verdict, name: &'static str, what: &str, recipient: &Recipient) {
     const MAX_SHOWN: usize = 200;
-    let shown: String =
-        recipient.argument.to_string_lossy().chars().filter(|character| !character.is_control()).collect();
+    let shown: String = recipient.argument.to_string_lossy().chars().filter(|letter| !letter.is_control()).collect();
     let text = format!("Recipient {} {what}", &shown[..shown.floor_char_boundary(MAX_SHOWN)]);
     verdict.reasons.insert(0, Reason { name: name.into(), text: text.clone() });
-    verdict.disposition = Disposition::Reject(Reply { code: "553", enhanced: "5.1.3", text });
+    verdict.disposition = if recipient.address().is_empty() {
+        Disposition::Tempfail(Reply { code: "451", enhanced: "4.3.0", text })
+    } else {
+        Disposition::Reject(Reply { code: "553", enhanced: "5.1.3", text })
+    };
     verdict.edits = Vec::new();
     verdict.would = None;
 }
@@ -222,3 +226,6 @@ fn original_recipient(argument: &CStr) -> Option<Vec<u8>> {
     let parameter = format!("ORCPT=rfc822;{}", xtext::encode(address));
     (address.is_ascii() && parameter.len() <= MAX_ORCPT).then(|| parameter.into_bytes())
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,6 +83,13 @@ impl Recipient {
         }
     }
 
+    /// One as it would have been told.
+    #[cfg(test)]
+    pub fn of_test(argument: CString, parameters: Vec<CString>, address: &str) -> Self {
+        let address = CString::new(address).ok().filter(|address| !address.is_empty());
+        Self { argument, parameters, mailer: Some(c"esmtp".into()), address }
+    }
+
     /// Bytes that it takes.
     pub fn size(&self) -> usize {
         let text = |text: &CString| size_of::<CString>() + text.as_bytes_with_nul().len();

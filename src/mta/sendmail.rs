@@ -212,21 +212,13 @@ fn milter(sockets: &[Socket]) -> Result<String, Error> {
     ))
 }
 
-/// The lines, so quoted that m4 leaves them as they are; but not the words that say where in sendmail.cf they belong, nor
-/// what is a macro with quotes of its own.
+/// The lines between the words for m4 (where in sendmail.cf they belong, and for which sites), so quoted that m4 leaves
+/// them as they are.
 fn quoted(text: &str) -> String {
-    let mut depth = 0_usize;
-    let mut quoted = String::new();
-    for line in text.lines() {
-        let (opened, closed) = (line.matches('`').count(), line.matches('\'').count());
-        if depth + opened + closed > 0 || line.starts_with("LOCAL_") {
-            quoted += &format!("{line}\n");
-        } else {
-            quoted += &value::literal(line);
-        }
-        depth = (depth + opened).saturating_sub(closed);
-    }
-    quoted + "divert(0)dnl\n"
+    let for_m4 = |line: &str| ["LOCAL_", "ifdef(", "'"].iter().any(|start| line.starts_with(start));
+    let line = |line: &str| if for_m4(line) { format!("{line}\n") } else { value::literal(line) };
+    let lines: String = text.lines().map(line).collect();
+    format!("{lines}divert(0)dnl\n")
 }
 
 /// The definition of a mailer that delivers by SMTP.

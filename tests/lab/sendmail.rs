@@ -24,7 +24,7 @@ pub const PROGRAM: &str = "/usr/local/lib/conbool-milter-tests/sendmail/usr/libe
 const MAPS: [&str; 2] = ["access", "virtusertable"];
 
 /// Who may send to the world: the host itself and the internal clients.
-const ACCESS: &str = "Connect:127.0.0.1\tRELAY\nConnect:127.0.1.1\tRELAY\nConnect:127.0.5\tRELAY\n";
+const ACCESS: &str = "Connect:127.0.0.1\tRELAY\nConnect:127.0.5\tRELAY\n";
 
 /// A Sendmail that is laid out but not yet running, so that its configuration can be completed.
 pub struct Prepared {
@@ -55,7 +55,9 @@ impl Prepared {
         add_mailboxes(&dir)?;
         add_socket_directory(&dir.join("queue"))?;
         // Sendmail, unlike Postfix, insists on keys that only root can read.
-        fs::set_permissions(&lab.server.key_file, fs::Permissions::from_mode(0o600))?;
+        for name in ["server", "client"] {
+            fs::set_permissions(dir.join("tls").join(name).with_extension("key"), fs::Permissions::from_mode(0o600))?;
+        }
         let mut prepared = Self { dir, features: String::new(), rules: String::new() };
         prepared.add_features(features);
         let etc = prepared.config();

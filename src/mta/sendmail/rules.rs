@@ -94,8 +94,10 @@ R$+ .\t$1
 R$+\t$: $(mailertable $1 $: ? $) $| $1
 R? $| $- . $+\t$(mailertable .$2 $: ? $) $| $2
 R? $| $*\t$@ none
-R$*\t$@ found',`dnl
-R$*\t$@ none')
+R$*\t$@ found
+', `dnl
+R$*\t$@ none
+')dnl
 ";
 
 #[cfg(test)]
