@@ -16,7 +16,7 @@ use conbool_milter::milter::{CurrentSite, Judge};
 use conbool_milter::routing::Routes;
 use conbool_milter::server;
 use conbool_milter::site;
-use conbool_milter::verdict::Verdict;
+use conbool_milter::verdict::{Mode, Verdict};
 use milter_client::{Client, Frame, commands};
 
 /// A daemon in this process, on a unix socket of its own.
@@ -118,12 +118,13 @@ fn the_other_mail_server_gets_a_temporary_error_for_every_message() {
 
 #[test]
 fn sendmails_recipients_are_all_deleted_before_any_is_added() {
-    let daemon = Daemon::start("sendmail", judge::judge, |_| {});
+    let daemon = Daemon::start("sendmail", judge::judge, |config| config.sendmail.local_mailers = vec!["lmtp".into()]);
     let mut client = daemon.connect().ready_as_sendmail();
     client.mail("alice@customer.test");
     client.rcpt_of("<bob@remote.test>\0NOTIFY=NEVER", "esmtp", "bob@remote.test");
     client.rcpt_of("<@x.test:bob@remote.test>", "esmtp", "bob@remote.test");
     client.rcpt_of("<erin@customer.test>", "local", "erin");
+    client.rcpt_of("<grace@lists.test>", "lmtp", "grace@lists.test");
     client.rcpt_of("<frank@customer.test>", "esmtp", "frank@customer.test");
     client.rcpt_of("<root@mail.customer.test>", "relay", "root@mail.customer.test");
     client.rcpt_of("<carol%[192.0.2.9]@customer.test>", "esmtp", "carol@[192.0.2.9]");
@@ -163,6 +164,11 @@ fn an_exemption_is_a_mark_for_sendmail_only_where_the_sender_is_in_scope() {
     client.rcpt_of("<bob@remote.test>", "esmtp", "bob@remote.test");
     client.header("From", "alice@customer.test");
     assert_eq!(client.end()[1].1, b"<bob@remote.test.conbool-relay.invalid>\0");
+    let daemon = Daemon::start("watched", judge::judge, |config| config.modes.routing = Mode::Monitor);
+    let mut client = daemon.connect().ready_as_sendmail();
+    client.mail("alice@customer.test");
+    client.rcpt_of("<bob@remote.test>", "esmtp", "bob@remote.test");
+    assert_eq!(commands(&client.end()), "c");
 }
 
 #[test]
