@@ -15,7 +15,7 @@ use super::users::{ALIASES, DOMAINS, MAILBOX_OWNER, USERS, add_mailboxes, add_pa
 use super::{Error, Lab, MAIL_SERVER};
 
 /// Where Sendmail's packages are unpacked.
-const FOLDER: &str = "/usr/local/lib/conbool-milter-tests/sendmail";
+pub const FOLDER: &str = "/usr/local/lib/conbool-milter-tests/sendmail";
 
 /// Sendmail itself.
 pub const PROGRAM: &str = "/usr/local/lib/conbool-milter-tests/sendmail/usr/libexec/sendmail/sendmail";
