@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -41,6 +42,11 @@ pub struct Daemon {
 /// # Errors
 /// A sentence, if that cannot be told.
 pub fn running(sendmail: &config::Sendmail) -> Result<Option<Daemon>, String> {
+    Ok(last(sendmail)?.filter(|daemon| is_sendmail(daemon.pid, &sendmail.program)))
+}
+
+/// The daemon that wrote the PidFile of sendmail.cf, whether it still runs or not.
+fn last(sendmail: &config::Sendmail) -> Result<Option<Daemon>, String> {
     let cf_file = sendmail.directory.join("sendmail.cf");
     let told = |path: &Path, error: &std::io::Error| format!("{}: {}", path.display(), config::reason(error));
     let text = fs::read(&cf_file).map_err(|error| told(&cf_file, &error))?;
@@ -53,9 +59,6 @@ pub fn running(sendmail: &config::Sendmail) -> Result<Option<Daemon>, String> {
     let Some(pid) = lines.next().and_then(|pid| pid.trim().parse().ok()).filter(|pid| *pid > 1) else {
         return Ok(None);
     };
-    if !is_sendmail(pid, &sendmail.program) {
-        return Ok(None);
-    }
     // It writes the file whenever it starts, and has read sendmail.cf by then.
     let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).map_err(|e| told(path, &e));
     let started = changed(&pid_file)?;
@@ -81,43 +84,65 @@ fn is_sendmail(pid: i32, program: &Path) -> bool {
             .is_ok_and(|exe| fs::canonicalize(program).is_ok_and(|program| exe == program))
 }
 
-/// Has the running daemon read its configuration again, and waits until it has; does nothing if none runs.
+/// Has the daemon read its configuration again, and waits until it has. One that has ended is started as it was before;
+/// nothing is done where none was.
 ///
 /// # Errors
 /// A sentence, if it does not.
 pub fn reload(sendmail: &config::Sendmail) -> Result<(), String> {
-    let Some(before) = running(sendmail)? else { return Ok(()) };
-    if before.command.starts_with('/') {
+    let Some(before) = last(sendmail)? else { return Ok(()) };
+    let runs = is_sendmail(before.pid, &sendmail.program);
+    // By SIGHUP it starts itself anew, by the name by which it was started.
+    let by_signal = runs && before.command.starts_with('/');
+    if by_signal {
         kill(Pid::from_raw(before.pid), Signal::SIGHUP).map_err(|error| refused(before.pid, error))?;
-    } else if !restart_unit()? {
-        // It starts itself anew by the name by which it was started.
-        return Err(format!(
-            "Sendmail was started as \"{}\", not by its whole path, so that it cannot read its configuration again: \
-             restart it by hand",
-            before.command
-        ));
+    } else if !restart_unit(runs)? {
+        if runs {
+            return Err(format!(
+                "Sendmail was started as \"{}\", not by its whole path, so that it cannot read its configuration again: \
+                 restart it by hand",
+                before.command
+            ));
+        }
+        start(&before.command)?;
     }
     let end = Instant::now() + RESTART_TIME;
     while Instant::now() < end {
         sleep(Duration::from_millis(100));
-        // Between the old and the new process there is none.
-        if running(sendmail)?.is_some_and(|daemon| daemon.started > before.started) {
-            return Ok(());
+        // Between the old and the new process of a unit there is none.
+        match running(sendmail)? {
+            Some(daemon) if daemon.started > before.started => return Ok(()),
+            None if by_signal => {
+                return Err("Sendmail ended when it was to read its configuration again; its log says why".to_owned());
+            }
+            _ => {}
         }
     }
     Err("Sendmail did not start again when it was to read its configuration; its log says why".to_owned())
+}
+
+/// Starts it by the command line that it has noted.
+fn start(command: &str) -> Result<(), String> {
+    let mut words = command.split_whitespace();
+    let program =
+        words.next().ok_or("Sendmail does not run, and has not noted how it was started: start it by hand")?;
+    let mut command = Command::new(program);
+    command.args(words).process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Whether it stays in the foreground or not, it is not waited for.
+    command.spawn().map(drop).map_err(|error| format!("cannot start {program}: {}", config::reason(&error)))
 }
 
 fn refused(pid: i32, error: Errno) -> String {
     format!("process {pid} takes no SIGHUP: {}", error.desc())
 }
 
-/// Restarts the systemd unit, if that is what runs Sendmail; false if not.
-fn restart_unit() -> Result<bool, String> {
+/// Restarts the systemd unit, if that is what runs Sendmail, or where none runs what is to do so; false if not.
+fn restart_unit(runs: bool) -> Result<bool, String> {
     let systemctl = |arguments: &[&str]| {
         Command::new("systemctl").args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).output()
     };
-    if !systemctl(&["--quiet", "is-active", UNIT]).is_ok_and(|output| output.status.success()) {
+    let question = if runs { "is-active" } else { "cat" };
+    if !systemctl(&["--quiet", question, UNIT]).is_ok_and(|output| output.status.success()) {
         return Ok(false);
     }
     let output = systemctl(&["restart", UNIT]).map_err(|error| format!("systemctl: {}", config::reason(&error)))?;

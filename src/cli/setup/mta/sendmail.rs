@@ -108,7 +108,7 @@ impl Mta for Sendmail {
     }
 
     fn is_made(&self, file: &Path) -> bool {
-        file.extension().is_some_and(|extension| extension == "cf" || extension == "db")
+        file.extension().is_some_and(|extension| ["cf", "db", "cdb"].iter().any(|made| extension == *made))
     }
 
     /// The group of RunAsUser; without one, Sendmail opens the sockets as root.
