@@ -34,9 +34,9 @@ pub struct Mark {
 
 /// What carries out the route of a verdict on a message from Sendmail: the marks, none if it goes there by itself.
 ///
-/// A recipient that cannot be marked stays as it is where its message would go to the relay anyway: as it should, or as the
-/// safe way. Any other must neither be lost nor pass the relay, and the message is refused for good; the verdict says so
-/// then. So it is with one whose client wrote a mark by itself.
+/// A recipient that cannot be marked stays as it is where the relay, which is safe, is the worst that can happen to it. Any
+/// other must neither be lost nor pass the relay, and the message is refused for good; the verdict says so then. So it is
+/// with one whose client wrote a mark by itself.
 pub fn carry_out(verdict: &mut Verdict, message: &Message, sendmail: &FromSendmail) -> Vec<Mark> {
     let goes_on = matches!(verdict.disposition, Disposition::Continue | Disposition::Quarantine(_));
     if !goes_on || !message.site.modes.routes() {
@@ -52,8 +52,8 @@ pub fn carry_out(verdict: &mut Verdict, message: &Message, sendmail: &FromSendma
         return Vec::new();
     }
     let (marks, unmarkable) = marks(&sendmail.recipients, verdict.route, &message.site, message.case.host.as_deref());
-    // What the relay hands back must not go there again: it would go round in circles.
-    let may_stay = by_sender == Route::Relay && (verdict.route == Route::Relay || verdict.peer != Peer::Relay);
+    // On its way to the relay instead, which is safe. What the relay hands back would go round in circles.
+    let may_stay = verdict.route == Route::Direct && verdict.peer != Peer::Relay;
     if let Some(recipient) = unmarkable.first().filter(|_| !may_stay) {
         refuse(
             verdict,

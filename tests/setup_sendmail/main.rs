@@ -24,7 +24,7 @@ fn main() -> ExitCode {
             trial("other_milters_come_after_ours", sites::other_milters),
             trial("certificates_of_the_sites_own", sites::certificates),
             trial("a_relay_by_address", || sites::relay_by_address("192.0.2.25", "[192.0.2.25]")),
-            trial("a_relay_by_ipv6_address", || sites::relay_by_address("2001:db8::25", "[IPv6:2001:db8::25]")),
+            trial("a_relay_by_ipv6_address", || sites::relay_by_address("2001:db8::25", "[ipv6:2001:db8::25]")),
             trial("exempt_mail_to_another_host", sites::next_hop),
             trial("a_provider_without_a_relay", sites::without_relay),
             trial("a_sendmail_cf_that_was_edited", sites::edited_cf),
