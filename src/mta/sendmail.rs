@@ -17,6 +17,7 @@ pub mod queue;
 pub mod revision;
 pub mod rules;
 pub mod service;
+pub mod socket_path;
 pub mod survey;
 pub mod test_mode;
 mod tls;
