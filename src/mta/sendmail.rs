@@ -8,15 +8,19 @@ mod access;
 mod access_map;
 mod cf;
 mod command;
+pub mod delivery;
 mod existing;
+pub mod inspect;
 pub mod listener;
 mod mc;
+mod milter_client;
 mod next_hop;
 mod notes;
 pub mod queue;
 pub mod revision;
 pub mod rules;
 pub mod service;
+pub mod socket_path;
 pub mod survey;
 pub mod test_mode;
 mod tls;
@@ -32,6 +36,7 @@ use crate::provider::Provider;
 
 pub use cf::Cf;
 pub use existing::{Compiled, Existing, ExistingError};
+pub use milter_client::milter_client;
 
 /// The mailer that goes to the relay.
 pub const RELAY_MAILER: &str = "conbool";

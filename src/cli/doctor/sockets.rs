@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::{handshake, mail_server};
-use crate::config::{Config, Socket};
+use crate::config::{Config, MailServer, Socket};
 use crate::finding::{Area, Finding, Status};
-use crate::mta::MilterClient;
+use crate::mta::{self, MilterClient};
 use crate::probe::account::{Account, Right, permissions};
 use crate::probe::policy;
 
@@ -31,7 +31,10 @@ pub fn examine(context: &Context) -> Vec<Finding> {
         let client = client.as_ref().filter(|client| client.of == *socket);
         findings.extend(milter(socket, client));
     }
-    findings.extend(config.policy.sockets.iter().map(|socket| policy_socket(socket, config)));
+    // Nobody asks it on a host with Sendmail.
+    if mta::mail_server(config) == MailServer::Postfix {
+        findings.extend(config.policy.sockets.iter().map(|socket| policy_socket(socket, config)));
+    }
     findings
 }
 

@@ -77,6 +77,10 @@ fn pid_file(cf: &Cf) -> PathBuf {
 /// True if the process is there and is a Sendmail: process ids are used again.
 fn is_sendmail(pid: i32, program: &Path) -> bool {
     let process = PathBuf::from(format!("/proc/{pid}"));
+    // One that has ended and that nobody has asked about has no command line any more.
+    if fs::read(process.join("cmdline")).is_ok_and(|words| words.is_empty()) {
+        return false;
+    }
     let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
     // "sendmail-mta" in Debian, "sendmail.sendmai" (cut) in Red Hat's.
     name.starts_with("sendmail")
