@@ -63,8 +63,10 @@ pub struct Client {
     pub address: Option<IpAddr>,
     /// TLS version of the session (`{tls_version}`), `None` for plaintext.
     pub tls_version: Option<String>,
-    /// Name in the verified client certificate: Postfix's `{cert_subject}`.
+    /// Name (CN) in the verified client certificate: Postfix's `{cert_subject}`, Sendmail's `{cn_subject}`.
     pub certificate: Option<String>,
+    /// The whole distinguished name in it, as `/O=Example/CN=mail.example.com`: Sendmail's `{cert_subject}`.
+    pub certificate_subject: Option<String>,
     /// SASL login name (`{auth_authen}`).
     pub authenticated: Option<String>,
     /// The listener of the mail server, `address:port`, when it told.

@@ -43,7 +43,7 @@
 //! A door only translates: nothing from [`judge`] down knows a milter, a socket or tokio. Logs, metrics, SMTP replies
 //! and `explain` are all made from the verdict and from nothing else, so that they cannot disagree.
 //!
-//! # Five decisions worth knowing
+//! # Six decisions worth knowing
 //!
 //! *How a script says relay or direct.* By a keyword (RFC 5232), `addflag "direct:calendaring"`: standard Sieve, with
 //! the reason in the same word. Each exemption is a keyword of its own, so that a site's script can take back one of the
@@ -54,6 +54,13 @@
 //! may be behind, or spell an address otherwise: then [`Verdict::sender_table_route`](verdict::Verdict) is unknown and
 //! the message is always marked. What is certain of it, [`scope::SenderTable`] knows, from what [`mta::postfix`] wrote
 //! into it or found in it.
+//!
+//! *How a verdict reaches Sendmail.* As a pseudo-domain at the recipient's address, which rules in sendmail.cf turn into
+//! the relay's mailer ([`mta::sendmail`]); it is kept in the queue file, so that queue runs need no daemon. Every external
+//! recipient of a message for the relay is marked, of an exempt one those whose sender would take them to the relay. What
+//! the milter does not see, Sendmail asks for through a socketmap; the answers come from [`routing`], the memory that both
+//! doors share: the verdict if the queue id is known, or else the sender's scope. An address is asked for more than once, and
+//! must get the same answer each time, or Sendmail does not find again the recipient that is to be replaced.
 //!
 //! *How setup changes files.* As one transaction, [`mta::change`]: the new contents lie complete beside the old ones before
 //! the first file changes, the back-up is the journal, and whatever fails, or is killed, ends with everything as it was. The

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use indymilter::{Actions, Callbacks, Context, EomContext, MacroStage, NegotiateContext, ProtoOpts, Status};
 
-use crate::case::Case;
+use crate::case::{Case, MailServer};
 use crate::judge::{self, Site};
 use crate::routing::{Routes, Transaction};
 use crate::telemetry;
@@ -51,8 +51,9 @@ const WANTED_OPTIONS: ProtoOpts = ProtoOpts::NOREPLY_CONNECT
     .union(ProtoOpts::LEADING_SPACE)
     .union(ProtoOpts::SKIP);
 
-/// The macros asked for (SMFIR_SETSYMLIST), at the stage where they exist: TLS and login at MAIL, where Postfix knows
-/// them; the queue id at DATA, the first stage at which it always has one. Later stages repeat their macros before
+/// The macros asked for (SMFIR_SETSYMLIST), at the stage where they exist: who it is at the connection; TLS and login at
+/// MAIL, where Postfix knows them; of each recipient, what Sendmail says only then; the queue id at DATA, the first stage
+/// at which Postfix always has one. Later stages repeat their macros before
 /// every header field and body chunk, so that nothing real is asked for there; an empty list would mean the default.
 const MACROS: &[(MacroStage, &str)] = &[
     (MacroStage::Connect, "v"),
@@ -81,7 +82,7 @@ pub fn callbacks(
     let at_negotiation = current.clone();
     Callbacks::new()
         .on_negotiate(move |context, actions, options| {
-            let status = negotiate(context, actions, options, at_negotiation.load().lock_down.may_refuse());
+            let status = negotiate(context, actions, options, &at_negotiation.load());
             Box::pin(async move { status })
         })
         .on_connect(|context, _hostname, socket| {
@@ -122,28 +123,28 @@ fn session(context: &mut Context<Session>) -> &mut Session {
     context.data.get_or_insert_default()
 }
 
-fn negotiate(
-    context: &mut NegotiateContext<Session>,
-    actions: Actions,
-    options: ProtoOpts,
-    refuses_recipients: bool,
-) -> Status {
+fn negotiate(context: &mut NegotiateContext<Session>, actions: Actions, options: ProtoOpts, site: &Site) -> Status {
     if !actions.contains(NEEDED_ACTIONS) {
         telemetry::unusable_mail_server("it does not let milters add and change header fields and quarantine messages");
         // Ends the session; the mail server does as its default_action says.
         return Status::Reject;
     }
-    context.requested_actions = NEEDED_ACTIONS | (RECIPIENT_ACTIONS & actions);
+    let is_postfix = site.mail_server == Some(MailServer::Postfix);
+    let on_recipients = if is_postfix { Actions::empty() } else { RECIPIENT_ACTIONS & actions };
+    context.requested_actions = NEEDED_ACTIONS | on_recipients;
     // indymilter has put in the stages without a callback; an old mail server may not know them all.
     let mut wanted = context.requested_opts | WANTED_OPTIONS;
-    wanted.set(ProtoOpts::NOREPLY_RCPT, !refuses_recipients);
+    wanted.set(ProtoOpts::NOREPLY_RCPT, !site.lock_down.may_refuse());
     context.requested_opts = wanted & options;
     for (stage, names) in MACROS {
-        if let Ok(names) = CString::new(*names) {
+        // What Sendmail alone is asked for.
+        let names = if is_postfix && *stage == MacroStage::Rcpt { NO_MACRO } else { names };
+        if let Ok(names) = CString::new(names) {
             context.requested_macros.insert(*stage, names);
         }
     }
-    context.data.get_or_insert_default().negotiated(context.requested_opts);
+    let replaces_recipients = on_recipients == RECIPIENT_ACTIONS;
+    context.data.get_or_insert_default().negotiated(context.requested_opts, replaces_recipients);
     Status::Continue
 }
 

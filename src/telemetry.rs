@@ -27,7 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{Level, error, info, warn};
+use tracing::{Level, debug, error, info, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
@@ -37,7 +37,7 @@ use ledger::{LEDGER, Stage};
 pub use rates::SAMPLE_EVERY;
 pub use scopes::*;
 
-use crate::case::{Client, Envelope, Limit};
+use crate::case::{Client, Envelope, Limit, MailServer};
 use crate::config::{Log, LogFormat};
 use crate::judge::{Modes, Site};
 use crate::verdict::{Direction, Disposition, Mode, Route, Verdict};
@@ -296,6 +296,11 @@ pub fn drain_incomplete(open: usize) {
 /// The daemon has ended.
 pub fn stopped() {
     info!("stopped");
+}
+
+/// A mail server connected; which one it is taken for, and what it says of itself.
+pub fn mail_server_connected(mail_server: MailServer, version: &str) {
+    debug!(mail_server = mail_server.name(), version = cut(version), "mail server connected");
 }
 
 /// A mail server connected that cannot do what is needed.

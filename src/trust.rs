@@ -12,7 +12,8 @@ use crate::verdict::Peer;
 pub struct Trust {
     /// Networks the relay connects from.
     pub relay_networks: Vec<IpNet>,
-    /// Certificate names of which the relay must show one; empty if its address and TLS are enough.
+    /// Certificate names of which the relay must show one; empty if its address and TLS are enough. One that begins with
+    /// a slash is a whole distinguished name, which only Sendmail tells; any other the CN.
     pub relay_certificates: Vec<String>,
     /// Networks of the site's own clients.
     pub internal_networks: Vec<IpNet>,
@@ -42,7 +43,7 @@ impl Trust {
         if address.is_some_and(|address| contains(&self.relay_networks, address)) {
             return if client.tls_version.is_none() {
                 Err(NotTheRelay::WithoutTls)
-            } else if !self.certificate_suffices(client.certificate.as_deref()) {
+            } else if !self.certificate_suffices(client) {
                 Err(NotTheRelay::Certificate)
             } else {
                 Ok(Peer::Relay)
@@ -53,10 +54,27 @@ impl Trust {
         Ok(if internal { Peer::Internal } else { Peer::World })
     }
 
-    fn certificate_suffices(&self, shown: Option<&str>) -> bool {
-        self.relay_certificates.is_empty()
-            || shown.is_some_and(|shown| self.relay_certificates.iter().any(|name| name.eq_ignore_ascii_case(shown)))
+    fn certificate_suffices(&self, client: &Client) -> bool {
+        let is_shown = |name: &String| match name.strip_prefix('/') {
+            Some(_) => is_whole_name(name, client),
+            None => client.certificate.as_ref().is_some_and(|shown| name.eq_ignore_ascii_case(shown)),
+        };
+        self.relay_certificates.is_empty() || self.relay_certificates.iter().any(is_shown)
     }
+}
+
+/// Whether this is the distinguished name in the client's certificate. As text it has nothing that keeps its parts apart
+/// (X509_NAME_oneline(3)), so that a slash within one looks as if another began: the CN, which is told by itself too, must
+/// be one of the parts, and must be there where the name has one.
+fn is_whole_name(name: &str, client: &Client) -> bool {
+    const CN: &str = "/cn=";
+    let is_subject = client.certificate_subject.as_ref().is_some_and(|shown| name.eq_ignore_ascii_case(shown));
+    let name = name.to_ascii_lowercase();
+    let has_its_cn = match &client.certificate {
+        Some(cn) => format!("{name}/").contains(&format!("{CN}{}/", cn.to_ascii_lowercase())),
+        None => !name.contains(CN),
+    };
+    is_subject && has_its_cn
 }
 
 fn contains(networks: &[IpNet], address: IpAddr) -> bool {
@@ -112,6 +130,43 @@ mod tests {
         assert_eq!(trust.peer(&client), Err(NotTheRelay::Certificate));
         client.certificate = Some("Relay.Conbool.test".into());
         assert_eq!(trust.peer(&client), Ok(Peer::Relay));
+    }
+
+    #[test]
+    fn a_distinguished_name_is_asked_for_as_a_whole() {
+        const NAME: &str = "/O=Conbool/CN=relay.conbool.test";
+        let trust = Trust { relay_certificates: vec![NAME.into()], ..trust() };
+        let shown = |cn: Option<&str>, subject: Option<&str>| Client {
+            certificate: cn.map(Into::into),
+            certificate_subject: subject.map(Into::into),
+            ..client("192.0.2.1", true)
+        };
+        let cn = Some("relay.conbool.test");
+        assert_eq!(trust.peer(&shown(cn, Some(NAME))), Ok(Peer::Relay));
+        assert_eq!(trust.peer(&shown(cn, Some("/o=conbool/cn=RELAY.conbool.test"))), Ok(Peer::Relay));
+        for (cn, subject) in [
+            (None, None),
+            // Postfix tells the CN alone, whatever is in it.
+            (cn, None),
+            (Some(NAME), None),
+            (Some(NAME), Some("/CN=/O=Conbool/CN=relay.conbool.test")),
+            (Some(NAME), Some(NAME)),
+            // Another organization; more than that; a part that has another in it.
+            (cn, Some("/O=Evil/CN=relay.conbool.test")),
+            (cn, Some("/C=XX/O=Conbool/CN=relay.conbool.test")),
+            (cn, Some("/O=Conbool/CN=relay.conbool.test/CN=evil.test")),
+            (Some("evil.test"), Some(NAME)),
+            (Some("conbool.test"), Some(NAME)),
+            (None, Some(NAME)),
+        ] {
+            assert_eq!(trust.peer(&shown(cn, subject)), Err(NotTheRelay::Certificate), "{cn:?} {subject:?}");
+        }
+        let by_cn = Trust { relay_certificates: vec!["relay.conbool.test".into()], ..trust };
+        assert_eq!(by_cn.peer(&shown(cn, Some("/O=Anybody/CN=relay.conbool.test"))), Ok(Peer::Relay));
+        assert_eq!(by_cn.peer(&shown(None, Some("relay.conbool.test"))), Err(NotTheRelay::Certificate));
+        let without_cn = Trust { relay_certificates: vec!["/O=Conbool/OU=Relay".into()], ..by_cn };
+        assert_eq!(without_cn.peer(&shown(None, Some("/O=Conbool/OU=Relay"))), Ok(Peer::Relay));
+        assert_eq!(without_cn.peer(&shown(cn, Some("/O=Conbool/OU=Relay"))), Err(NotTheRelay::Certificate));
     }
 
     #[test]

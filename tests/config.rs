@@ -179,7 +179,7 @@ fn everything_can_be_set() {
         modes: Modes { whole: Mode::Monitor, routing: Mode::Monitor, spam: Mode::Monitor },
         relay: Relay {
             networks: ["192.0.2.0/24", "2001:db8:1::/48"].map(|n| n.parse().unwrap()).into(),
-            certificates: vec!["mail.relay.test".into(), "Relay Two".into()],
+            certificates: vec!["mail.relay.test".into(), "Relay Two".into(), "/O=Relay/CN=Relay Three".into()],
             host: Some("mail.relay.test".into()),
             port: 2525,
             tls_name: Some("relay.test".into()),

@@ -7,15 +7,26 @@ use std::process::ExitCode;
 
 use lab::Error;
 use lab::mail::{Ending, Mail, Sender};
+use lab::postfix::Postfix;
 use lab::process::wait_for;
-use lab::site::Site;
+use lab::sendmail::Sendmail;
+use lab::site::{MailServer, Site};
 
 fn main() -> ExitCode {
     lab::main(|| {
         Ok(vec![
-            lab::trial("a_message_that_goes_round_is_held", || goes_round("quarantine")),
-            lab::trial("a_message_that_goes_round_is_refused", || goes_round("reject")),
-            lab::trial("a_message_that_goes_round_by_a_gateway_inside_is_held", goes_round_inside),
+            lab::trial("a_message_that_goes_round_is_held_by_postfix", || goes_round::<Postfix>("quarantine")),
+            lab::trial("a_message_that_goes_round_is_held_by_sendmail", || goes_round::<Sendmail>("quarantine")),
+            lab::trial("a_message_that_goes_round_is_refused_by_postfix", || goes_round::<Postfix>("reject")),
+            lab::trial("a_message_that_goes_round_is_refused_by_sendmail", || goes_round::<Sendmail>("reject")),
+            lab::trial(
+                "a_message_that_goes_round_by_a_gateway_inside_is_held_by_postfix",
+                goes_round_inside::<Postfix>,
+            ),
+            lab::trial(
+                "a_message_that_goes_round_by_a_gateway_inside_is_held_by_sendmail",
+                goes_round_inside::<Sendmail>,
+            ),
         ])
     })
 }
@@ -31,7 +42,7 @@ fn first_mail() -> Mail {
 }
 
 /// Sends the message four times, each time as it arrived at the relay, after the first time by this sender.
-fn four_rounds(site: &Site, mail: &mut Mail, back: Sender) -> Result<(), Error> {
+fn four_rounds(site: &Site<impl MailServer>, mail: &mut Mail, back: Sender) -> Result<(), Error> {
     let relay = site.lab.host("relay.conbool.test");
     for round in 1..=4 {
         let sent = mail.send(site)?;
@@ -45,10 +56,10 @@ fn four_rounds(site: &Site, mail: &mut Mail, back: Sender) -> Result<(), Error> 
     Ok(())
 }
 
-fn goes_round(action: &str) -> Result<(), Error> {
+fn goes_round<M: MailServer>(action: &str) -> Result<(), Error> {
     let config = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sites/all.toml"))?;
     let config = format!("{config}\n[loops]\nmax_passes = 3\naction = \"{action}\"\n");
-    let site = Site::configure(&format!("loop-{action}"), &config, "", "")?;
+    let site = Site::<M>::configured(&format!("loop-{action}-{}", M::COMMAND), &config, "", "")?;
     let mut mail = first_mail();
     // The first time from a desk, then three times from the relay, without the marker that it should set.
     four_rounds(&site, &mut mail, Sender::Relay)?;
@@ -66,9 +77,8 @@ fn goes_round(action: &str) -> Result<(), Error> {
             if (verdict["decision"].as_str(), verdict["reason"].as_str()) != (Some("quarantine"), Some("relay-loop")) {
                 return Err(format!("logged {verdict}").into());
             }
-            let queue = site.mail_server.queue()?;
-            if !(queue.contains(&id) && queue.contains("\"hold\"")) {
-                return Err(format!("not in the hold queue:\n{queue}").into());
+            if !site.mail_server.queue_file(&id).held {
+                return Err(format!("not held:\n{}", site.mail_server.log()).into());
             }
         }
     }
@@ -79,9 +89,14 @@ fn goes_round(action: &str) -> Result<(), Error> {
 }
 
 /// The relay delivers to a gateway inside, which hands the message to this host again.
-fn goes_round_inside() -> Result<(), Error> {
+fn goes_round_inside<M: MailServer>() -> Result<(), Error> {
     let config = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sites/all.toml"))?;
-    let site = Site::configure("loop-inside", &format!("{config}\n[loops]\nmax_host_passes = 3\n"), "", "")?;
+    let site = Site::<M>::configured(
+        &format!("loop-inside-{}", M::COMMAND),
+        &format!("{config}\n[loops]\nmax_host_passes = 3\n"),
+        "",
+        "",
+    )?;
     let mut mail = first_mail();
     four_rounds(&site, &mut mail, Sender::Internal)?;
     let sent = mail.send(&site)?;

@@ -8,14 +8,24 @@ use std::time::Duration;
 use lab::Error;
 use lab::daemon::Daemon;
 use lab::mail::{Ending, Mail, Sender, connect};
+use lab::postfix::Postfix;
 use lab::process::wait_for;
-use lab::site::Site;
+use lab::sendmail::Sendmail;
+use lab::site::{MailServer, Site};
 
 fn main() -> ExitCode {
     lab::main(|| {
         Ok(vec![
-            lab::trial("mail_waits_while_the_daemon_is_stopped", mail_waits_while_the_daemon_is_stopped),
-            lab::trial("a_session_whose_daemon_is_killed_gets_temporary_errors", a_session_whose_daemon_is_killed),
+            lab::trial(
+                "mail_waits_while_the_daemon_of_postfix_is_stopped",
+                mail_waits_while_the_daemon_is_stopped::<Postfix>,
+            ),
+            lab::trial(
+                "mail_waits_while_the_daemon_of_sendmail_is_stopped",
+                mail_waits_while_the_daemon_is_stopped::<Sendmail>,
+            ),
+            lab::trial("a_session_of_postfix_whose_daemon_is_killed", a_session_whose_daemon_is_killed::<Postfix>),
+            lab::trial("a_session_of_sendmail_whose_daemon_is_killed", a_session_whose_daemon_is_killed::<Sendmail>),
         ])
     })
 }
@@ -34,18 +44,18 @@ fn mail(via: Sender, recipient: &str, token: &str) -> Mail {
 }
 
 /// A site of its own: other tests must not miss its daemon.
-fn start(name: &str) -> Result<Site, Error> {
+fn start<M: MailServer>(name: &str) -> Result<Site<M>, Error> {
     let config = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sites/all.toml"))?;
-    Site::configure(name, &config, "", "")
+    Site::configured(&format!("{name}-{}", M::COMMAND), &config, "", "")
 }
 
-fn restart(site: &mut Site) -> Result<(), Error> {
+fn restart(site: &mut Site<impl MailServer>) -> Result<(), Error> {
     let dir = site.lab.dir.clone();
     site.daemon = Daemon::start(&dir.join("conbool-milter.toml"), &dir.join("daemon2.log"))?;
     Ok(())
 }
 
-fn arrived(site: &Site, token: &str) -> usize {
+fn arrived(site: &Site<impl MailServer>, token: &str) -> usize {
     let copies = |name: &str| {
         let received = site.lab.host(name).received();
         received.iter().filter(|message| String::from_utf8_lossy(&message.message).contains(token)).count()
@@ -53,15 +63,15 @@ fn arrived(site: &Site, token: &str) -> usize {
     copies("relay.conbool.test") + copies("mx.remote.test")
 }
 
-fn mail_waits_while_the_daemon_is_stopped() -> Result<(), Error> {
-    let mut site = start("stopped")?;
+fn mail_waits_while_the_daemon_is_stopped<M: MailServer>() -> Result<(), Error> {
+    let mut site = start::<M>("stopped")?;
     site.daemon.signal("TERM")?;
     wait_for("the daemon's end", || site.daemon.ended().then_some(()))?;
     for (via, recipient) in [(Sender::Internal, "carol@remote.test"), (Sender::World, "bob@customer.test")] {
         let sent = mail(via, recipient, "waiting")
             .send(&site)
             .map(|sent| sent.data.or(sent.recipients.last().cloned()).unwrap_or(sent.mail));
-        // Postfix may also hang up after a first 451.
+        // A mail server may also hang up after a first 451.
         if let Ok(reply) = sent
             && reply.code / 100 != 4
         {
@@ -80,8 +90,8 @@ fn mail_waits_while_the_daemon_is_stopped() -> Result<(), Error> {
     Ok(())
 }
 
-fn a_session_whose_daemon_is_killed() -> Result<(), Error> {
-    let mut site = start("killed")?;
+fn a_session_whose_daemon_is_killed<M: MailServer>() -> Result<(), Error> {
+    let mut site = start::<M>("killed")?;
     let mut client = connect(&site, Sender::Internal)?;
     for command in ["MAIL FROM:<alice@customer.test>", "RCPT TO:<carol@remote.test>"] {
         let reply = client.command(command)?;

@@ -6,7 +6,7 @@ mod lab;
 use std::collections::HashMap;
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,8 +15,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use lab::Error;
 use lab::daemon::Daemon;
 use lab::mail::{Ending, Mail, Sender};
+use lab::postfix::Postfix;
 use lab::process::wait_for;
-use lab::site::Site;
+use lab::sendmail::Sendmail;
+use lab::site::{MailServer, Site};
 
 /// How often the daemon is ended and started again.
 const RESTARTS: usize = 12;
@@ -27,8 +29,16 @@ const CLIENTS: usize = 4;
 fn main() -> ExitCode {
     lab::main(|| {
         Ok(vec![
-            lab::trial("planned_restarts_under_load_are_not_noticed", planned_restarts_under_load_are_not_noticed),
-            lab::trial("kills_under_load_lose_and_double_nothing", kills_under_load_lose_and_double_nothing),
+            lab::trial(
+                "planned_restarts_under_load_are_not_noticed_by_postfix",
+                planned_restarts_under_load::<Postfix>,
+            ),
+            lab::trial(
+                "planned_restarts_under_load_are_not_noticed_by_sendmail",
+                planned_restarts_under_load::<Sendmail>,
+            ),
+            lab::trial("kills_under_load_lose_and_double_nothing_with_postfix", kills_under_load::<Postfix>),
+            lab::trial("kills_under_load_lose_and_double_nothing_with_sendmail", kills_under_load::<Sendmail>),
         ])
     })
 }
@@ -47,18 +57,27 @@ fn mail(number: usize) -> Mail {
     }
 }
 
-/// The listening socket at the place where Postfix looks for it, as a socket unit would make it.
-fn socket(site: &Site) -> Result<OwnedFd, Error> {
-    let path = site.lab.dir.join("queue/conbool/milter.sock");
-    let listener = UnixListener::bind(&path)?;
-    let group = fs::metadata(path.parent().ok_or("no folder")?)?;
-    chown(&path, None, Some(std::os::unix::fs::MetadataExt::gid(&group)))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o660))?;
-    Ok(listener.into())
+/// The listening sockets at the places where the mail server looks for them, as socket units would make them: those that
+/// the daemon had there.
+fn sockets(site: &Site<impl MailServer>) -> Result<Vec<(&'static str, OwnedFd)>, Error> {
+    let directory = site.lab.dir.join("queue/conbool");
+    let group = fs::metadata(&directory)?.gid();
+    let mut sockets = Vec::new();
+    for name in ["milter", "socketmap"] {
+        let path = directory.join(name).with_extension("sock");
+        if path.exists() {
+            fs::remove_file(&path)?;
+            let listener = UnixListener::bind(&path)?;
+            chown(&path, None, Some(group))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o660))?;
+            sockets.push((name, listener.into()));
+        }
+    }
+    Ok(sockets)
 }
 
 /// What a client was told other than 250; `None` if the message was taken.
-fn refused(site: &Site, number: usize) -> Option<String> {
+fn refused(site: &Site<impl MailServer>, number: usize) -> Option<String> {
     match mail(number).send(site) {
         Ok(sent) if sent.queue_id.is_some() => None,
         Ok(sent) => Some(format!("{sent:?}")),
@@ -66,25 +85,25 @@ fn refused(site: &Site, number: usize) -> Option<String> {
     }
 }
 
-/// A site whose daemon can be started anew on a socket that outlives it.
-struct Restarts {
-    site: Site,
+/// A site whose daemon can be started anew on sockets that outlive it.
+struct Restarts<M> {
+    site: Site<M>,
     file: PathBuf,
-    socket: OwnedFd,
+    sockets: Vec<(&'static str, OwnedFd)>,
     daemon: Daemon,
 }
 
-impl Restarts {
+impl<M: MailServer + Sync> Restarts<M> {
     fn new(name: &str) -> Result<Self, Error> {
         let config = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sites/all.toml"))?;
-        let mut site = Site::configure(name, &config, "", "")?;
+        let mut site = Site::configured(&format!("{name}-{}", M::COMMAND), &config, "", "")?;
         let file = site.lab.dir.join("conbool-milter.toml");
-        // From here on the socket is not the daemon's own.
-        site.daemon.signal("TERM")?;
+        // From here on the sockets are not the daemon's own. A killed one leaves them where they were.
+        site.daemon.signal("KILL")?;
         wait_for("the daemon's end", || site.daemon.ended().then_some(()))?;
-        let socket = socket(&site)?;
-        let daemon = Daemon::start_with(&file, &socket, &site.lab.dir.join("restart.log"))?;
-        Ok(Self { site, file, socket, daemon })
+        let sockets = sockets(&site)?;
+        let daemon = Daemon::start_with(&file, &sockets, &site.lab.dir.join("restart.log"))?;
+        Ok(Self { site, file, sockets, daemon })
     }
 
     /// Ends the daemon by this signal and starts it again, [`RESTARTS`] times, while clients send; each client does
@@ -92,10 +111,10 @@ impl Restarts {
     fn under_load(
         &mut self,
         signal: &str,
-        send: impl Fn(&Site, usize) -> Option<String> + Sync,
+        send: impl Fn(&Site<M>, usize) -> Option<String> + Sync,
     ) -> Result<(usize, Vec<String>), Error> {
         let (numbers, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let Self { site, file, socket, daemon } = self;
+        let Self { site, file, sockets, daemon } = self;
         let complaints = std::thread::scope(|scope| -> Result<_, Error> {
             let load = || -> Result<Vec<String>, String> {
                 site.lab.enter().map_err(|error| error.to_string())?;
@@ -114,7 +133,7 @@ impl Restarts {
                     })?;
                     daemon.signal(signal)?;
                     wait_for("the daemon's end", || daemon.ended().then_some(()))?;
-                    *daemon = Daemon::start_with(file, socket, &site.lab.dir.join(format!("restart{restart}.log")))?;
+                    *daemon = Daemon::start_with(file, sockets, &site.lab.dir.join(format!("restart{restart}.log")))?;
                 }
                 Ok(())
             };
@@ -130,8 +149,8 @@ impl Restarts {
     }
 }
 
-fn planned_restarts_under_load_are_not_noticed() -> Result<(), Error> {
-    let mut restarts = Restarts::new("restart")?;
+fn planned_restarts_under_load<M: MailServer + Sync>() -> Result<(), Error> {
+    let mut restarts = Restarts::<M>::new("restart")?;
     let (sent, refused) = restarts.under_load("TERM", refused)?;
     if !refused.is_empty() {
         return Err(format!("{} of {sent} messages were not taken, the first: {}", refused.len(), refused[0]).into());
@@ -141,8 +160,8 @@ fn planned_restarts_under_load_are_not_noticed() -> Result<(), Error> {
     Ok(())
 }
 
-fn kills_under_load_lose_and_double_nothing() -> Result<(), Error> {
-    let mut restarts = Restarts::new("kill")?;
+fn kills_under_load<M: MailServer + Sync>() -> Result<(), Error> {
+    let mut restarts = Restarts::<M>::new("kill")?;
     let refusals = AtomicUsize::new(0);
     // A client that is refused for now tries again, as mail clients do.
     let (sent, _) = restarts.under_load("KILL", |site, number| {
@@ -158,7 +177,7 @@ fn kills_under_load_lose_and_double_nothing() -> Result<(), Error> {
 }
 
 /// Waits until all messages are at the relay, and checks that each is there once.
-fn arrive_once(site: &Site, sent: usize) -> Result<(), Error> {
+fn arrive_once(site: &Site<impl MailServer>, sent: usize) -> Result<(), Error> {
     let relay = site.lab.host("relay.conbool.test");
     wait_for("all messages at the relay", || (relay.received().len() >= sent).then_some(()))?;
     let mut copies: HashMap<usize, usize> = HashMap::new();

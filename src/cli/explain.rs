@@ -32,7 +32,7 @@ pub struct Arguments {
     /// The SMTP session is encrypted
     #[arg(long)]
     tls: bool,
-    /// Name in the client's verified certificate (implies --tls)
+    /// Name in the client's verified certificate, as in relay.certificates (implies --tls)
     #[arg(long, value_name = "NAME")]
     cert: Option<String>,
     /// User that the client logged in as
@@ -97,6 +97,12 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     std::fs::read(file)
 }
 
+/// The CN in the name of a certificate, which is the CN itself, or a whole distinguished name, as in relay.certificates.
+fn common_name(name: &str) -> String {
+    let of_whole = name.starts_with('/').then(|| name.split('/').find_map(|part| part.strip_prefix("CN="))).flatten();
+    of_whole.unwrap_or(name).to_owned()
+}
+
 fn case(site: &Site, arguments: &Arguments, text: &[u8]) -> Case {
     let (header, body, exceeded) = message_file::parse(&site.limits.header, text);
     let tls = arguments.tls || arguments.cert.is_some();
@@ -110,7 +116,8 @@ fn case(site: &Site, arguments: &Arguments, text: &[u8]) -> Case {
         client: Client {
             address: Some(arguments.client.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))),
             tls_version: tls.then(|| "TLSv1.3".to_string()),
-            certificate: arguments.cert.clone(),
+            certificate: arguments.cert.as_deref().map(common_name),
+            certificate_subject: arguments.cert.clone().filter(|name| name.starts_with('/')),
             authenticated: arguments.auth.clone(),
             listener: None,
         },

@@ -48,12 +48,13 @@ pub fn read(reader: &mut Reader) -> Config {
     let edge = edge::read(reader, &folder, &relay_networks);
     let internal_networks = with_inner_server(plain(Some(internal_networks)), edge.as_ref());
     let state_directory = reader.string("state_directory", FOLDER, |written| files::resolve(&folder, written));
+    let mail_server = reader.choice("mail_server", &MailServer::NAMES);
     Config {
         provider,
-        mail_server: reader.choice("mail_server", &MailServer::NAMES),
+        mail_server,
         internal_networks,
         modes: modes(reader),
-        relay: relay(reader, &folder, relay_networks),
+        relay: relay(reader, &folder, relay_networks, mail_server),
         milter: milter(reader, socket),
         scope: scope::read(reader, &folder, &domains),
         lock_down: lock_down::read(reader, &domains),
@@ -84,15 +85,19 @@ fn modes(reader: &mut Reader) -> Modes {
     Modes { whole: mode("mode"), routing: mode("routing.mode"), spam: mode("spam.mode") }
 }
 
-fn relay(reader: &mut Reader, folder: &Path, networks: Vec<IpNet>) -> Relay {
+fn relay(reader: &mut Reader, folder: &Path, networks: Vec<IpNet>, mail_server: Option<MailServer>) -> Relay {
+    const CERTIFICATES: &str = "relay.certificates";
     let file = |written: &str| files::present(folder, written);
+    let certificates = reader.strings(CERTIFICATES, r#"["mail.example.com"]"#, notation::certificate_name);
+    let certificates = certificates.unwrap_or_default();
+    for name in certificates.iter().filter(|name| name.get_ref().starts_with('/')) {
+        if mail_server == Some(MailServer::Postfix) {
+            reader.wrong(CERTIFICATES, name.span(), "is a whole name, of which Postfix tells the CN alone; write that");
+        }
+    }
     let relay = Relay {
         networks,
-        certificates: plain(reader.strings(
-            "relay.certificates",
-            r#"["mail.example.com"]"#,
-            notation::certificate_name,
-        )),
+        certificates: plain(Some(certificates)),
         host: reader.string("relay.host", HOST, notation::host),
         port: reader
             .integer("relay.port", 1..=65535, "TCP port")

@@ -18,6 +18,9 @@ const SOCKET_PATH_MAX: usize = 107;
 /// The longest local part, in octets (RFC 5321, section 4.5.3.1.1).
 const LOCAL_PART_MAX: usize = 64;
 
+/// The longest name that Sendmail tells of a certificate, in bytes (`MAXNAME` less its NUL); it cuts off the rest.
+const SUBJECT_MAX: usize = 254;
+
 /// A domain name (RFC 5321, section 2.3.5): lower case, A-labels, no dot at its end.
 pub fn domain(written: &str) -> Result<String, String> {
     const WRONG: &str = "is not a domain; write a name such as \"example.com\"";
@@ -238,10 +241,22 @@ pub fn entry_name(written: &str) -> Result<String, String> {
     Ok(written.to_owned())
 }
 
-/// A name in a certificate, in its own spelling.
+/// A name in a certificate, in its own spelling: the CN, or the whole distinguished name, which begins with a slash.
 pub fn certificate_name(written: &str) -> Result<String, String> {
     if written.trim() != written || written.is_empty() || written.chars().any(char::is_control) {
         return Err("is not a certificate's name; write one such as \"mail.example.com\"".into());
+    }
+    let is_part =
+        |part: &str| part.split_once('=').is_some_and(|(kind, _)| kind.bytes().all(|b| b.is_ascii_alphanumeric()));
+    if let Some(first) = written.strip_prefix('/')
+        && !is_part(first)
+    {
+        return Err(
+            "is not a whole name as Sendmail tells it; write one such as \"/O=Example/CN=mail.example.com\"".into()
+        );
+    }
+    if written.len() > SUBJECT_MAX {
+        return Err(format!("is longer than the {SUBJECT_MAX} bytes that mail servers tell of a certificate's name"));
     }
     Ok(written.to_owned())
 }

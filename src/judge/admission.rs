@@ -37,7 +37,11 @@ pub fn not_the_relay(client: &Client, proof: NotTheRelay) -> (Reply, Reason) {
                 "relay-certificate",
                 format!(
                     "{address} is in relay_networks, but shows {} instead of a certificate of relay.certificates",
-                    client.certificate.as_deref().unwrap_or("no verified certificate")
+                    client
+                        .certificate_subject
+                        .as_deref()
+                        .or(client.certificate.as_deref())
+                        .unwrap_or("no verified certificate")
                 ),
             ),
         ),

@@ -34,9 +34,9 @@ pub struct Mark {
 
 /// What carries out the route of a verdict on a message from Sendmail: the marks, none if it goes there by itself.
 ///
-/// A recipient that cannot be marked stays as it is where its message would go to the relay anyway: as it should, or as the
-/// safe way. Any other must neither be lost nor pass the relay, and the message is refused for good; the verdict says so
-/// then. So it is with one whose client wrote a mark by itself.
+/// A recipient that cannot be marked stays as it is where the relay, which is safe, is the worst that can happen to it. Any
+/// other must neither be lost nor pass the relay, and the message is refused for good; the verdict says so then. So it is
+/// with one whose client wrote a mark by itself.
 pub fn carry_out(verdict: &mut Verdict, message: &Message, sendmail: &FromSendmail) -> Vec<Mark> {
     let goes_on = matches!(verdict.disposition, Disposition::Continue | Disposition::Quarantine(_));
     if !goes_on || !message.site.modes.routes() {
@@ -52,8 +52,8 @@ pub fn carry_out(verdict: &mut Verdict, message: &Message, sendmail: &FromSendma
         return Vec::new();
     }
     let (marks, unmarkable) = marks(&sendmail.recipients, verdict.route, &message.site, message.case.host.as_deref());
-    // What the relay hands back must not go there again: it would go round in circles.
-    let may_stay = by_sender == Route::Relay && (verdict.route == Route::Relay || verdict.peer != Peer::Relay);
+    // On its way to the relay instead, which is safe. What the relay hands back would go round in circles.
+    let may_stay = verdict.route == Route::Direct && verdict.peer != Peer::Relay;
     if let Some(recipient) = unmarkable.first().filter(|_| !may_stay) {
         refuse(
             verdict,
@@ -66,14 +66,18 @@ pub fn carry_out(verdict: &mut Verdict, message: &Message, sendmail: &FromSendma
     marks
 }
 
-/// Makes a verdict one that refuses the message for good, for the sake of a recipient.
+/// Makes a verdict one that refuses the message, for the sake of a recipient: for good, or for now if Sendmail has not said
+/// what it makes of its address, as in a session that began before a reload.
 fn refuse(verdict: &mut Verdict, name: &'static str, what: &str, recipient: &Recipient) {
     const MAX_SHOWN: usize = 200;
-    let shown: String =
-        recipient.argument.to_string_lossy().chars().filter(|character| !character.is_control()).collect();
+    let shown: String = recipient.argument.to_string_lossy().chars().filter(|letter| !letter.is_control()).collect();
     let text = format!("Recipient {} {what}", &shown[..shown.floor_char_boundary(MAX_SHOWN)]);
     verdict.reasons.insert(0, Reason { name: name.into(), text: text.clone() });
-    verdict.disposition = Disposition::Reject(Reply { code: "553", enhanced: "5.1.3", text });
+    verdict.disposition = if recipient.address().is_empty() {
+        Disposition::Tempfail(Reply { code: "451", enhanced: "4.3.0", text })
+    } else {
+        Disposition::Reject(Reply { code: "553", enhanced: "5.1.3", text })
+    };
     verdict.edits = Vec::new();
     verdict.would = None;
 }
@@ -222,3 +226,6 @@ fn original_recipient(argument: &CStr) -> Option<Vec<u8>> {
     let parameter = format!("ORCPT=rfc822;{}", xtext::encode(address));
     (address.is_ascii() && parameter.len() <= MAX_ORCPT).then(|| parameter.into_bytes())
 }
+
+#[cfg(test)]
+mod tests;

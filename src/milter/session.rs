@@ -9,6 +9,7 @@ use indymilter::{Macros, ProtoOpts, SocketInfo, Status};
 
 use super::recipients::{Recipient, Recipients};
 use super::under_way::{Place, UnderWay};
+use super::xtext;
 use crate::case::{Case, Client, HeaderSection, Limit, MailServer};
 use crate::judge::{self, Site};
 use crate::routing::{self, Routes, Transaction};
@@ -22,6 +23,7 @@ const MAX_RECIPIENTS: usize = 50_000;
 #[derive(Debug)]
 pub struct Session {
     options: ProtoOpts,
+    replaces_recipients: bool,
     mail_server: MailServer,
     client: Client,
     message: Option<Message>,
@@ -31,6 +33,7 @@ impl Default for Session {
     fn default() -> Self {
         Self {
             options: ProtoOpts::default(),
+            replaces_recipients: false,
             mail_server: MailServer::Postfix,
             client: Client::default(),
             message: None,
@@ -93,9 +96,10 @@ impl Message {
 }
 
 impl Session {
-    /// Remembers what was agreed.
-    pub fn negotiated(&mut self, options: ProtoOpts) {
+    /// Remembers what was agreed: the options, and whether recipients may be replaced.
+    pub fn negotiated(&mut self, options: ProtoOpts, replaces_recipients: bool) {
         self.options = options;
+        self.replaces_recipients = replaces_recipients;
     }
 
     /// Whether header values carry their leading space (SMFIP_HDR_LEADSPC).
@@ -114,7 +118,15 @@ impl Session {
             _ => None,
         };
         self.client = Client { address, ..Client::default() };
-        self.mail_server = mail_server(macros.get(c"v"));
+        let version = macros.get(c"v");
+        self.mail_server = mail_server(version);
+        let version = version.unwrap_or_default().to_string_lossy();
+        telemetry::mail_server_connected(self.mail_server, &version);
+        if self.mail_server == MailServer::Sendmail && !self.replaces_recipients {
+            telemetry::unusable_mail_server(
+                "it does not let milters replace recipients; messages that need it get 451",
+            );
+        }
         self.message = None;
         self.answer(ProtoOpts::NOREPLY_CONNECT)
     }
@@ -133,9 +145,17 @@ impl Session {
             value.filter(|value| !value.is_empty())
         };
         let tls_version = text(c"{tls_version}");
+        let (certificate, certificate_subject) = match self.mail_server {
+            _ if tls_version.is_none() => (None, None),
+            MailServer::Postfix => (text(c"{cert_subject}"), None),
+            // Sendmail tells of any certificate.
+            MailServer::Sendmail if text(c"{verify}").as_deref() != Some("OK") => (None, None),
+            MailServer::Sendmail => (decoded(macros.get(c"{cn_subject}")), decoded(macros.get(c"{cert_subject}"))),
+        };
         self.client = Client {
             address: self.client.address,
-            certificate: tls_version.as_ref().and_then(|_| text(c"{cert_subject}")),
+            certificate,
+            certificate_subject,
             tls_version,
             authenticated: text(c"{auth_authen}"),
             listener: text(c"{daemon_addr}").map(|address| match text(c"{daemon_port}") {
@@ -260,4 +280,10 @@ fn mail_server(version: Option<&CStr>) -> MailServer {
         Some(byte) if byte.is_ascii_digit() => MailServer::Sendmail,
         _ => MailServer::Postfix,
     }
+}
+
+/// What a macro says in xtext; `None` if it says nothing, or what is no text.
+fn decoded(value: Option<&CStr>) -> Option<String> {
+    let value = String::from_utf8(xtext::decode(value?.to_bytes())?).ok()?;
+    Some(value).filter(|value| !value.is_empty())
 }

@@ -8,15 +8,19 @@ mod access;
 mod access_map;
 mod cf;
 mod command;
+pub mod delivery;
 mod existing;
+pub mod inspect;
 pub mod listener;
 mod mc;
+mod milter_client;
 mod next_hop;
 mod notes;
 pub mod queue;
 pub mod revision;
 pub mod rules;
 pub mod service;
+pub mod socket_path;
 pub mod survey;
 pub mod test_mode;
 mod tls;
@@ -32,6 +36,7 @@ use crate::provider::Provider;
 
 pub use cf::Cf;
 pub use existing::{Compiled, Existing, ExistingError};
+pub use milter_client::milter_client;
 
 /// The mailer that goes to the relay.
 pub const RELAY_MAILER: &str = "conbool";
@@ -214,9 +219,11 @@ fn milter(sockets: &[Socket]) -> Result<String, Error> {
     ))
 }
 
-/// The lines between the words that say where in sendmail.cf they belong, so quoted that m4 leaves them as they are.
+/// The lines between the words for m4 (where in sendmail.cf they belong, and for which sites), so quoted that m4 leaves
+/// them as they are.
 fn quoted(text: &str) -> String {
-    let line = |line: &str| if line.starts_with("LOCAL_") { format!("{line}\n") } else { value::literal(line) };
+    let for_m4 = |line: &str| ["LOCAL_", "ifdef(", "'"].iter().any(|start| line.starts_with(start));
+    let line = |line: &str| if for_m4(line) { format!("{line}\n") } else { value::literal(line) };
     let lines: String = text.lines().map(line).collect();
     format!("{lines}divert(0)dnl\n")
 }

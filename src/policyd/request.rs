@@ -105,6 +105,7 @@ impl Request {
             },
             client: Client {
                 address: address.parse().ok(),
+                certificate_subject: None,
                 certificate: tls_version.as_ref().and_then(|_| told(from_xtext(&certificate))),
                 tls_version,
                 authenticated: told(user),

@@ -56,13 +56,19 @@ impl Daemon {
         Ok(Self { process, log: log.to_owned() })
     }
 
-    /// Starts the daemon with a listening socket that stays open when it ends, as systemd does for a socket unit.
-    pub fn start_with(config: &Path, socket: &OwnedFd, log: &Path) -> Result<Self, Error> {
+    /// Starts the daemon with listening sockets that stay open when it ends, as systemd does for socket units; each with
+    /// its name for the daemon.
+    pub fn start_with(config: &Path, sockets: &[(&str, OwnedFd)], log: &Path) -> Result<Self, Error> {
         // LISTEN_PID is the process id of the daemon, which only the process itself knows before it begins.
         let mut command = Command::new("sh");
         command.args(["-c", "LISTEN_PID=$$ exec setpriv --reuid \"$0\" --regid \"$0\" --clear-groups -- \"$@\"", USER]);
-        command.arg(program()?).args(["run", "--config"]).arg(config).current_dir("/").env("LISTEN_FDS", "1");
-        command.fd_mappings(vec![FdMapping { parent_fd: socket.try_clone()?, child_fd: 3 }])?;
+        command.arg(program()?).args(["run", "--config"]).arg(config).current_dir("/");
+        let names: Vec<_> = sockets.iter().map(|(name, _)| *name).collect();
+        command.env("LISTEN_FDS", sockets.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+        let mapping = |((_, socket), child_fd): (&(&str, OwnedFd), _)| {
+            socket.try_clone().map(|parent_fd| FdMapping { parent_fd, child_fd })
+        };
+        command.fd_mappings(sockets.iter().zip(3..).map(mapping).collect::<std::io::Result<_>>()?)?;
         Ok(Self { process: Process::start(&mut command, log)?, log: log.to_owned() })
     }
 

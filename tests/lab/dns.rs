@@ -20,7 +20,8 @@ pub const MX: [(&str, &str); 4] = [
 ];
 
 /// Nothing is forwarded: what is not here does not exist.
-const LOCAL: [&str; 4] = ["--local=/test/", "--local=/in-addr.arpa/", "--local=/ip6.arpa/", "--local=//"];
+const LOCAL: [&str; 5] =
+    ["--local=/test/", "--local=/com/", "--local=/in-addr.arpa/", "--local=/ip6.arpa/", "--local=//"];
 
 /// A name server on [`NAME_SERVER`]; it stops when dropped.
 pub struct Dns {

@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -40,6 +40,7 @@ pub struct MilterProxy {
 struct State {
     fault: Mutex<Option<Fault>>,
     commands: Mutex<BTreeSet<u8>>,
+    most_edits: AtomicUsize,
 }
 
 /// A test that panicked while it held the lock has said what is wrong; the data is whole.
@@ -87,6 +88,11 @@ impl MilterProxy {
     /// The commands seen so far that a milter acts on.
     pub fn commands(&self) -> BTreeSet<u8> {
         lock(&self.state.commands).clone()
+    }
+
+    /// How many edits the milter has made to a message at most.
+    pub fn most_edits(&self) -> usize {
+        self.state.most_edits.load(Ordering::SeqCst)
     }
 }
 
@@ -152,6 +158,7 @@ fn answers(
                 return Ok(());
             }
             edits = if is_edit { edits + 1 } else { 0 };
+            state.most_edits.fetch_max(edits, Ordering::SeqCst);
         }
         front.write_all(&frame)?;
     }

@@ -15,7 +15,7 @@ use super::users::{ALIASES, DOMAINS, MAILBOX_OWNER, USERS, add_mailboxes, add_pa
 use super::{Error, Lab, MAIL_SERVER};
 
 /// Where Sendmail's packages are unpacked.
-const FOLDER: &str = "/usr/local/lib/conbool-milter-tests/sendmail";
+pub const FOLDER: &str = "/usr/local/lib/conbool-milter-tests/sendmail";
 
 /// Sendmail itself.
 pub const PROGRAM: &str = "/usr/local/lib/conbool-milter-tests/sendmail/usr/libexec/sendmail/sendmail";
@@ -24,7 +24,7 @@ pub const PROGRAM: &str = "/usr/local/lib/conbool-milter-tests/sendmail/usr/libe
 const MAPS: [&str; 2] = ["access", "virtusertable"];
 
 /// Who may send to the world: the host itself and the internal clients.
-const ACCESS: &str = "Connect:127.0.0.1\tRELAY\nConnect:127.0.1.1\tRELAY\nConnect:127.0.5\tRELAY\n";
+const ACCESS: &str = "Connect:127.0.0.1\tRELAY\nConnect:127.0.5\tRELAY\n";
 
 /// A Sendmail that is laid out but not yet running, so that its configuration can be completed.
 pub struct Prepared {
@@ -55,7 +55,9 @@ impl Prepared {
         add_mailboxes(&dir)?;
         add_socket_directory(&dir.join("queue"))?;
         // Sendmail, unlike Postfix, insists on keys that only root can read.
-        fs::set_permissions(&lab.server.key_file, fs::Permissions::from_mode(0o600))?;
+        for name in ["server", "client"] {
+            fs::set_permissions(dir.join("tls").join(name).with_extension("key"), fs::Permissions::from_mode(0o600))?;
+        }
         let mut prepared = Self { dir, features: String::new(), rules: String::new() };
         prepared.add_features(features);
         let etc = prepared.config();
@@ -68,6 +70,8 @@ impl Prepared {
         fs::set_permissions(etc.join("deliver"), fs::Permissions::from_mode(0o755))?;
         fs::write(etc.join("sasl/Sendmail.conf"), log_in_settings(&etc.join("sasldb2")))?;
         add_passwords(&etc.join("sasldb2"))?;
+        // What setup prints depends on it.
+        prepared.write_mc()?;
         Ok(prepared)
     }
 
@@ -97,6 +101,12 @@ impl Prepared {
         Ok(fs::write(&file, fs::read_to_string(&file)? + lines)?)
     }
 
+    fn write_mc(&self) -> Result<(), Error> {
+        let text = include_str!("sendmail/sendmail.mc");
+        let text = text.replace("@features@", self.features.trim_end()).replace("@rules@", self.rules.trim_end());
+        Ok(fs::write(self.config().join("sendmail.mc"), self.fill_in(&text))?)
+    }
+
     /// Compiles the configuration and starts Sendmail.
     pub fn start(self) -> Result<Sendmail, Error> {
         let mut sendmail = self.compiled()?;
@@ -107,9 +117,7 @@ impl Prepared {
     /// A Sendmail that could be started.
     pub fn compiled(self) -> Result<Sendmail, Error> {
         let etc = self.config();
-        let text = include_str!("sendmail/sendmail.mc");
-        let text = text.replace("@features@", self.features.trim_end()).replace("@rules@", self.rules.trim_end());
-        fs::write(etc.join("sendmail.mc"), self.fill_in(&text))?;
+        self.write_mc()?;
         fs::write(etc.join("submit.mc"), self.fill_in(include_str!("sendmail/submit.mc")))?;
         let sendmail = Sendmail { dir: self.dir, process: None };
         sendmail.compile()?;

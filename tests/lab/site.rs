@@ -6,12 +6,14 @@ use std::path::Path;
 use std::process::Command;
 
 use conbool_milter::config::Config;
+use conbool_milter::lock_down::Mode;
+use conbool_milter::provider::Provider;
 
 use super::daemon::{Daemon, program};
 use super::maillog::QueueFile;
 use super::postfix::Postfix;
 use super::process::{run, wait_for};
-use super::{Error, Lab};
+use super::{Error, Lab, MAIL_SERVER};
 
 /// The sender table that the daemon writes for Postfix, in the lab's directory.
 pub const SENDER_TABLE: &str = "state/conbool_senders.db";
@@ -116,9 +118,14 @@ impl<M: MailServer> Site<M> {
         if M::NAME == Postfix::NAME && !config.has_static_sender_table() {
             wait_for("the sender table", || table.exists().then_some(()))?;
         }
-        if config.lock_down.mx_hosts.is_some() {
-            let looked_up = || daemon.log().matches("lock-down is ").count() >= config.domains.len();
-            wait_for("the look at the MX hosts", || looked_up().then_some(()))?;
+        let of_provider = || Provider::load(&config.provider).map_or(Mode::Off, |provider| provider.lock_down);
+        let is_watched = config.lock_down.mode.unwrap_or_else(of_provider) == Mode::Auto;
+        if let Some(mx_hosts) = config.lock_down.mx_hosts.as_ref().filter(|_| is_watched) {
+            // It takes more than one look at the MX records before strangers are refused.
+            let ours = mx_hosts.iter().any(|host| host == MAIL_SERVER.0);
+            let state = if ours { "lock-down is enforced" } else { "lock-down is not enforced yet" };
+            let known = || daemon.log().matches(state).count() >= config.domains.len();
+            wait_for("what the MX records say of lock-down", || known().then_some(()))?;
         }
         Ok(Self { daemon, mail_server: M::start(prepared)?, lab })
     }

@@ -52,14 +52,26 @@ impl Client {
         self.send('C', &[b"client.test\x004\x9c\x40", address.as_bytes(), b"\0"].concat());
     }
 
+    /// As a mail server of which the macro `v` says this.
+    pub fn connect_as(&mut self, version: &str, address: &str) {
+        self.send('D', format!("Cv\0{version}\0").as_bytes());
+        self.send('C', &[b"client.test\x004\x9c\x40", address.as_bytes(), b"\0"].concat());
+    }
+
     pub fn mail(&mut self, sender: &str) {
-        self.send('D', b"Mi\0QUEUEID1\0");
+        self.send('D', b"Mi\0QUEUEID1\0j\0mail.customer.test\0");
         self.send('M', format!("<{sender}>\0").as_bytes());
     }
 
     pub fn rcpt(&mut self, recipient: &str) {
         self.send('D', b"R");
         self.send('R', format!("<{recipient}>\0").as_bytes());
+    }
+
+    /// A recipient as Sendmail tells of it: argument and parameters, with NUL between them, mailer and address.
+    pub fn rcpt_of(&mut self, arguments: &str, mailer: &str, address: &str) {
+        self.send('D', format!("R{{rcpt_mailer}}\0{mailer}\0{{rcpt_addr}}\0{address}\0").as_bytes());
+        self.send('R', format!("{arguments}\0").as_bytes());
     }
 
     pub fn envelope(&mut self, sender: &str, recipient: &str) {
@@ -80,7 +92,7 @@ impl Client {
         let mut frames = Vec::new();
         loop {
             let frame = self.receive();
-            let last = !matches!(frame.0, 'h' | 'i' | 'm' | 'q');
+            let last = !matches!(frame.0, 'h' | 'i' | 'm' | 'q' | '-' | '2');
             frames.push(frame);
             if last {
                 return frames;
@@ -97,6 +109,13 @@ impl Client {
         let frames = self.end();
         self.send('A', b"");
         frames
+    }
+
+    /// A client of Sendmail's, from inside.
+    pub fn ready_as_sendmail(mut self) -> Self {
+        self.negotiate();
+        self.connect_as("8.17.1.9", "10.1.1.1");
+        self
     }
 
     pub fn ready(mut self) -> Self {

@@ -28,8 +28,11 @@ pub fn breaks_off<M: MailServer>() -> Result<(), Error> {
             return Err(format!("a message without the milter command {}: {commands:?}", char::from(needed)).into());
         }
     }
-    let edits = [Fault::Edits(0), Fault::Edits(1), Fault::Edits(2), Fault::Verdict];
-    let faults = commands.into_iter().map(Fault::Command).chain(edits);
+    if proxy.most_edits() == 0 {
+        return Err("a message without an edit".into());
+    }
+    let at_end = (0..proxy.most_edits()).map(Fault::Edits).chain([Fault::Verdict]);
+    let faults = commands.into_iter().map(Fault::Command).chain(at_end);
     let mut tokens = vec!["whole".to_owned()];
     for (index, fault) in faults.enumerate() {
         // The milter is gone from the middle of the session on; the next one finds it again.

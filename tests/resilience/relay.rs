@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::lab::certificates::{Authority, ClientCertificate};
+use super::lab::dns::MX;
 use super::lab::mail::Sender;
 use super::lab::namespace::ROOT;
 use super::lab::report::Place;
@@ -69,7 +70,8 @@ pub fn leads_elsewhere() -> Result<(), Error> {
         .replace("host = \"relay.conbool.test\"", "host = \"smtp.conbool.test\"\ntls_name = \"relay.conbool.test\"");
     let mut site = Site::<Sendmail>::configured("leads-elsewhere", &config, "", "")?;
     let leads_to = |site: &mut Site<Sendmail>, host: &str| {
-        let records = [format!("smtp.conbool.test CNAME {host}"), "remote.test MX 10 mx.remote.test".to_owned()];
+        let exchanges = MX.map(|(domain, exchange)| format!("{domain} MX 10 {exchange}"));
+        let records: Vec<_> = exchanges.into_iter().chain([format!("smtp.conbool.test CNAME {host}")]).collect();
         site.lab.dns.serve_records(&records)
     };
     leads_to(&mut site, "plain.conbool.test")?;

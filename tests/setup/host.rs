@@ -252,10 +252,15 @@ impl<M: Installed> Host<M> {
 
     /// Hands in a message of alice's to somebody elsewhere; gives back its queue id.
     pub fn hand_in(&self, fields: &str) -> Result<String, Error> {
-        let text =
-            format!("From: alice@customer.test\r\nTo: carol@remote.test\r\nSubject: test\r\n{fields}\r\nHello\r\n");
+        self.hand_in_to("carol@remote.test", fields)
+    }
+
+    /// The same to this recipient.
+    pub fn hand_in_to(&self, recipient: &str, fields: &str) -> Result<String, Error> {
+        let text = format!("From: alice@customer.test\r\nTo: {recipient}\r\nSubject: test\r\n{fields}\r\nHello\r\n");
         let mut client = SmtpClient::connect(INTERNAL_CLIENT, (MAIL_SERVER.1, 25).into())?;
-        for line in ["EHLO desk.customer.test", "MAIL FROM:<alice@customer.test>", "RCPT TO:<carol@remote.test>"] {
+        let rcpt = format!("RCPT TO:<{recipient}>");
+        for line in ["EHLO desk.customer.test", "MAIL FROM:<alice@customer.test>", &rcpt] {
             let reply = client.command(line)?;
             if !reply.is_positive() {
                 return Err(format!("{line}: {}", reply.text).into());

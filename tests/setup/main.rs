@@ -9,6 +9,7 @@ mod failures;
 mod host;
 mod revisions;
 mod rollback;
+mod sendmail;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -33,6 +34,14 @@ fn main() -> ExitCode {
             lab::trial("a_check_that_fails", failures::check),
             lab::trial("a_reload_that_fails", failures::reload),
             lab::trial("a_port_that_is_taken", failures::port_taken),
+            lab::trial("sendmail::no_way_back_while_mail_needs_the_rules", sendmail::mail_in_the_queue),
+            lab::trial("sendmail::a_cf_that_was_edited_by_hand", sendmail::edited_by_hand),
+            lab::trial("sendmail::m4_that_fails", sendmail::m4_fails),
+            lab::trial("sendmail::a_socket_in_a_place_for_all", sendmail::unsafe_socket),
+            lab::trial("sendmail::a_check_that_fails", sendmail::check_fails),
+            lab::trial("sendmail::a_reload_at_which_it_ends", sendmail::ends_at_the_reload),
+            lab::trial("sendmail::beside_a_postfix", sendmail::which_mail_server),
+            lab::trial("sendmail::set_up_as_configured", sendmail::as_configured),
         ]);
         Ok(trials)
     })

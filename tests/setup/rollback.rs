@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
-use super::host::{DIRECT, Host, Installed, RELAY, refused, succeeded};
+use super::host::{DIRECT, Host, Installed, RELAY, State, refused, succeeded};
 use super::lab::Error;
 use super::lab::postfix::Postfix;
 use super::lab::process::wait_for;
@@ -28,9 +29,16 @@ pub fn exact<M: Installed>(previous: &str) -> Result<(), Error> {
         return Err("the relay got mail after the way back".into());
     }
     refused(&host.run(&["--rollback", "--apply"])?, "nothing to go back to")?;
-    // And forth again.
+    // And forth again. What is made of other files names the time, or differs otherwise.
     succeeded(&host.first_run(&["--apply"])?, "In force.")?;
-    host.expect_state(&applied)
+    let is_made = |file: &(PathBuf, Vec<u8>, u32, u32, u32)| {
+        file.0.extension().is_some_and(|made| made == "db" || made == "cf" && M::COMMAND == "sendmail")
+    };
+    let texts = |state: State| state.into_iter().filter(|file| !is_made(file)).collect::<Vec<_>>();
+    if texts(host.state()?) != texts(applied) {
+        return Err("it is not as it was the first time".into());
+    }
+    Ok(())
 }
 
 /// A field that a meeting request has: such mail goes direct.

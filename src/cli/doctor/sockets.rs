@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::{handshake, mail_server};
-use crate::config::{Config, Socket};
+use crate::config::{Config, MailServer, Socket};
 use crate::finding::{Area, Finding, Status};
-use crate::mta::MilterClient;
+use crate::mta::{self, MilterClient};
 use crate::probe::account::{Account, Right, permissions};
 use crate::probe::{policy, socketmap};
 use crate::routing;
@@ -32,8 +32,13 @@ pub fn examine(context: &Context) -> Vec<Finding> {
         let client = client.as_ref().filter(|client| client.of == *socket);
         findings.extend(milter(socket, client));
     }
-    findings.extend(config.policy.sockets.iter().map(|socket| policy_socket(socket, config)));
-    findings.extend(config.socketmap.sockets.iter().map(|socket| socketmap_socket(socket, config)));
+    // Each mail server asks a service of its own.
+    findings.extend(match mta::mail_server(config) {
+        MailServer::Postfix => config.policy.sockets.iter().map(|socket| policy_socket(socket, config)).collect(),
+        MailServer::Sendmail => {
+            config.socketmap.sockets.iter().map(|socket| socketmap_socket(socket, config)).collect::<Vec<_>>()
+        }
+    });
     findings
 }
 

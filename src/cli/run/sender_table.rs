@@ -8,10 +8,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::address::AddressSet;
-use crate::config::Config;
+use crate::config::{Config, MailServer};
 use crate::judge::Site;
 use crate::milter::CurrentSite;
-use crate::mta::postfix::{self, Done, Upkeep};
+use crate::mta::postfix::{Done, Upkeep};
+use crate::mta::{self, postfix};
 use crate::provider::Provider;
 use crate::scope::SenderTable;
 use crate::telemetry;
@@ -87,7 +88,7 @@ async fn keep_in_step(
         let again = match kept {
             Ok(done) => {
                 patience = RETRY.0;
-                if config.modes.routes() && done != Done::NoRelay && !upkeep.is_in_use() {
+                if config.modes.routes() && done != Done::NoTable && !upkeep.is_in_use() {
                     telemetry::sender_table_unused();
                 }
                 None
@@ -138,6 +139,10 @@ async fn attempt(mut upkeep: Upkeep, config: Arc<Config>, senders: Arc<AddressSe
 }
 
 fn keep_once(upkeep: &mut Upkeep, config: &Config, senders: &AddressSet) -> Result<Done, Failure> {
+    // Sendmail has no table: it asks (crate::socketmap).
+    if mta::mail_server(config) == MailServer::Sendmail {
+        return Ok(Done::NoTable);
+    }
     let provider = Provider::load(&config.provider).map_err(|error| error.message)?;
     let next_hop = postfix::relay_next_hop(config, &provider)?;
     // Where routing is only watched, nobody's mail goes to the relay.

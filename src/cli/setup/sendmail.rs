@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::mta::{MailServer, Sendmail, not_of_another};
 use super::{install, rollback};
-use crate::mta::sendmail::{self, Existing, Fragments, Request};
+use crate::mta::change::Change;
+use crate::mta::sendmail::{self, Existing, Fragments, Request, revision};
 use crate::provider::Provider;
 
 /// Print what sendmail.mc and the access map need, beside what Sendmail has now
@@ -59,9 +60,31 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<(), String> {
             write(output, &fragments).map_err(|error| format!("{}: {error}", output.display()))?;
             format!("Written to {}: features.mc, rules.mc and access. Nothing is in force yet.\n", output.display())
         }
-        None => files(&fragments).map(|(name, content)| format!("# === {name}\n{content}\n")).concat(),
+        None => listing(&fragments),
     };
-    io::stdout().write_all(text.as_bytes()).map_err(|error| format!("standard output: {error}"))
+    io::stdout().write_all(text.as_bytes()).map_err(|error| format!("standard output: {error}"))?;
+    // Where there is a Sendmail to ask, what was printed is tried with its sendmail.mc.
+    if existing.mc.is_none() || existing.program.is_none() {
+        return Ok(());
+    }
+    let notes = revision::revise(&mut Change::new(), &request, &fragments)
+        .map_err(|error| format!("With this host's sendmail.mc it does not work like this: {error}"))?;
+    for note in notes {
+        eprintln!("note: {note}");
+    }
+    eprintln!("Tried with this host's sendmail.mc: m4 and `sendmail -bt` find nothing wrong.");
+    Ok(())
+}
+
+/// All of it, each under a heading with the place that it belongs to.
+fn listing(fragments: &Fragments) -> String {
+    let places = [
+        "sendmail.mc, before the first MAILER() and before LOCAL_ rules",
+        "sendmail.mc, at the end",
+        "the access map (then run makemap)",
+    ];
+    let all = files(fragments).into_iter().zip(places).filter(|((_, content), _)| !content.is_empty());
+    all.map(|((name, content), place)| format!("# === {name}: {place}\n{content}\n")).collect()
 }
 
 fn files(fragments: &Fragments) -> [(&'static str, String); 3] {

@@ -49,8 +49,8 @@ struct Unsettled {
 pub enum Done {
     /// Nothing: the table that setup made is all that is needed.
     NotNeeded,
-    /// Nothing: there is no relay that takes mail, and no table of ours in use.
-    NoRelay,
+    /// Nothing: there is no relay that takes mail, and no table of ours in use; or the mail server is one without tables.
+    NoTable,
     /// Nothing: the table is in step.
     InStep,
     /// The table was replaced; it has so many entries.
@@ -135,7 +135,7 @@ impl Upkeep {
     fn leave_to_the_pattern(&mut self, next_hop: Option<&str>, in_use: bool) -> Done {
         (self.pattern, self.in_use, self.contents) = (true, in_use && next_hop.is_some(), None);
         self.tell(None);
-        if next_hop.is_some() { Done::NotNeeded } else { Done::NoRelay }
+        if next_hop.is_some() { Done::NotNeeded } else { Done::NoTable }
     }
 
     /// Finds out what the table holds and whether it is in use.

@@ -10,9 +10,10 @@ use super::revision::RevisionError;
 use crate::mta::change::Change;
 use crate::mta::scratch::Scratch;
 
-const BEGIN: &str =
+/// The lines between which setup writes.
+pub(super) const BEGIN: &str =
     "# --- conbool-milter: begin; what stands between these lines is replaced by `conbool-milter setup`\n";
-const END: &str = "# --- conbool-milter: end\n";
+pub(super) const END: &str = "# --- conbool-milter: end\n";
 
 /// The kinds of indexed files that makemap(8) writes, and what it appends to their names.
 const TYPES: [(&str, &str); 4] = [("hash", "db"), ("btree", "db"), ("dbm", "pag"), ("cdb", "cdb")];

@@ -14,6 +14,9 @@ use crate::verdict::{DIRECT_PSEUDO_DOMAIN, RELAY_PSEUDO_DOMAIN};
 /// What the rules take instead of an answer where there is none.
 pub const NO_ANSWER: &str = "$: none $)";
 
+/// The ruleset in which an address is routed.
+pub const RULESET: &str = "ConboolRoute";
+
 /// How long Sendmail waits for an answer, in seconds.
 const PATIENCE: u32 = 10;
 
@@ -46,7 +49,7 @@ pub fn routing(names: &Names) -> String {
         // Queue ids differ by case, and without quotes an address could pass for another.
         let _ = writeln!(text, "K{MAP} socket -f -q -d{PATIENCE}s -T<TMPF> {socketmap}");
     }
-    text += "LOCAL_RULE_0\nR$*\t$: $>ConboolRoute $1\nLOCAL_RULESETS\nSConboolRoute\n";
+    let _ = writeln!(text, "LOCAL_RULE_0\nR$*\t$: $>{RULESET} $1\nLOCAL_RULESETS\nS{RULESET}");
     text += "R$*\t$: $&{addr_type} $| $1\nRe s $| $*\t$@ $1\nR$* $| $*\t$: < @ > $2\n";
     for (mark, pseudo_domain) in [("relay", RELAY_PSEUDO_DOMAIN), ("direct", DIRECT_PSEUDO_DOMAIN)] {
         let pseudo_domain = pseudo_domain.replace('.', " . ");
@@ -92,8 +95,10 @@ R$+ .\t$1
 R$+\t$: $(mailertable $1 $: ? $) $| $1
 R? $| $- . $+\t$(mailertable .$2 $: ? $) $| $2
 R? $| $*\t$@ none
-R$*\t$@ found',`dnl
-R$*\t$@ none')
+R$*\t$@ found
+', `dnl
+R$*\t$@ none
+')dnl
 ";
 
 #[cfg(test)]

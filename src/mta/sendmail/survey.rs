@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use super::access_map::{BEGIN, END};
 use super::{Existing, test_mode};
 use crate::config;
 
@@ -17,10 +18,6 @@ pub struct Survey {
     /// What else it said, that cannot be used: clients that are known by name.
     pub unlisted: Vec<String>,
 }
-
-/// How the lines begin between which setup writes into the access map.
-const BEGIN: &str = "# --- conbool-milter: begin";
-const END: &str = "# --- conbool-milter: end";
 
 /// The classes of domains for which mail is taken (cf/README of Sendmail): the host's own, those of virtusertable, and
 /// those that it relays to.
@@ -82,9 +79,9 @@ impl Survey {
 fn relayed(access: &str) -> Vec<(String, String)> {
     let mut ours = false;
     let theirs = access.lines().filter(|line| {
-        ours |= line.starts_with(BEGIN);
+        ours |= *line == BEGIN.trim_end();
         let theirs = !ours;
-        ours &= !line.starts_with(END);
+        ours &= *line != END.trim_end();
         theirs
     });
     let entries = theirs.filter(|line| !line.starts_with('#')).filter_map(|line| {
@@ -140,7 +137,7 @@ mod tests {
     fn what_the_access_map_lets_relay() {
         let access = format!(
             "# comment RELAY\nConnect:10.2\tRELAY\nTo:Customer.test RELAY\n192.0.2 relay\nConnect:1.2.3.4 OK\n\
-             {BEGIN}; more\nConnect:127.0.3.1\tRELAY\n{END}\nIPv6:2001:db8::1 RELAY\n"
+             {BEGIN}Connect:127.0.3.1\tRELAY\n{END}IPv6:2001:db8::1 RELAY\n"
         );
         let found = relayed(&access);
         let found: Vec<(&str, &str)> = found.iter().map(|(tag, key)| (tag.as_str(), key.as_str())).collect();

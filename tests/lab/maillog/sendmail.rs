@@ -12,7 +12,7 @@ pub fn find(log: &str, id: &str, queue_file: Option<&str>) -> QueueFile {
             file.removed = true;
         } else if rest.contains("quarantine=") {
             file.held = true;
-        } else if rest.starts_with("milter=") && rest.ends_with(", discard") {
+        } else if rest == "Milter: data, discard" {
             file.discarded = true;
         } else if let Some((alias, members)) = alias(rest) {
             waiting.retain(|recipient| *recipient != alias);
@@ -31,7 +31,7 @@ pub fn find(log: &str, id: &str, queue_file: Option<&str>) -> QueueFile {
 /// Queue ids of the messages with this Message-ID that the MTA, not the submission program, has taken.
 pub fn by_message_id(log: &str, message_id: &str) -> Vec<String> {
     let mark = format!(", msgid={message_id}, ");
-    let of_mta = |line: &&str| line.contains(&mark) && line.contains(", daemon=MTA,");
+    let of_mta = |line: &&str| line.contains(&mark) && line.contains(", daemon=");
     log.lines().filter(of_mta).filter_map(|line| Some(line.split_once(": ")?.0.to_owned())).collect()
 }
 

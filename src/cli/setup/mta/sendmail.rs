@@ -9,7 +9,9 @@ use toml_edit::Value;
 use super::{Mta, QueueCommands, Sources, Survey, Waiting, Wiring};
 use crate::config::{self, Config, Socket};
 use crate::mta::change::{Change, Content};
-use crate::mta::sendmail::{self, Cf, Existing, Request, listener, queue, revision, service, survey, test_mode};
+use crate::mta::sendmail::{
+    self, Cf, Existing, Request, listener, queue, revision, service, socket_path, survey, test_mode,
+};
 use crate::provider::Provider;
 use crate::verdict::RELAY_PSEUDO_DOMAIN;
 
@@ -43,6 +45,14 @@ impl Sendmail {
     }
 }
 
+/// Where the daemon's unix sockets are.
+fn unix_sockets(config: &Config) -> impl Iterator<Item = &Path> {
+    config.milter.sockets.iter().filter_map(|socket| match socket {
+        Socket::Unix(path) => Some(path.as_path()),
+        Socket::Inet(..) => None,
+    })
+}
+
 impl Mta for Sendmail {
     fn name(&self) -> &'static str {
         "Sendmail"
@@ -67,19 +77,9 @@ impl Mta for Sendmail {
         })
     }
 
-    fn settings(&self, before: Option<&Config>, socket: Option<&str>) -> Vec<(String, Option<Value>)> {
+    fn settings(&self, before: Option<&Config>, _: Option<&str>) -> Vec<(String, Option<Value>)> {
         let mut settings = vec![("mail_server".to_owned(), Some("sendmail".into()))];
         let mut set = |key: &str, value: Value| settings.push((key.to_owned(), Some(value)));
-        if before.is_none() {
-            let milter = socket.and_then(|socket| config::socket(socket).ok());
-            let beside = milter.iter().chain(before.into_iter().flat_map(|before| &before.milter.sockets));
-            let directory = beside.into_iter().find_map(|socket| match socket {
-                Socket::Unix(path) => path.parent(),
-                Socket::Inet(..) => None,
-            });
-            let path = directory.unwrap_or(Path::new(SOCKETS)).join("socketmap.sock");
-            set("socketmap.socket", Socket::Unix(path).to_string().into());
-        }
         let default = config::Sendmail::default();
         let written = before.map_or(&default, |before| &before.sendmail);
         let path = |path: &Path| Value::from(path.to_string_lossy().as_ref());
@@ -104,11 +104,13 @@ impl Mta for Sendmail {
         let fragments = sendmail::generate(&request).map_err(|error| error.to_string())?;
         let more = revision::revise(change, &request, &fragments).map_err(|error| error.to_string())?;
         let notes = fragments.notes.into_iter().chain(more).collect();
-        Ok(Wiring { notes, table: None, obstacle: Ok(()) })
+        let mut sockets = unix_sockets(config);
+        let obstacle = sockets.try_for_each(|path| socket_path::check(path, &existing.in_force()));
+        Ok(Wiring { notes, table: None, obstacle })
     }
 
     fn is_made(&self, file: &Path) -> bool {
-        file.extension().is_some_and(|extension| extension == "cf" || extension == "db")
+        file.extension().is_some_and(|extension| ["cf", "db", "cdb"].iter().any(|made| extension == *made))
     }
 
     /// The group of RunAsUser; without one, Sendmail opens the sockets as root.
@@ -129,7 +131,14 @@ impl Mta for Sendmail {
     }
 
     fn check(&self) -> Result<(), String> {
-        test_mode::ask(&self.places.program, &self.cf(), &[]).map(drop)
+        test_mode::ask(&self.places.program, &self.cf(), &[])?;
+        let cf = self.settings_in_place()?;
+        let sockets: Vec<String> = cf.milters().filter_map(|milter| milter.equate("S").map(str::to_owned)).collect();
+        sockets.iter().try_for_each(|socket| match config::socket(socket) {
+            Ok(Socket::Unix(path)) => socket_path::check(&path, &cf),
+            // Others are in the mail server's own hands.
+            _ => Ok(()),
+        })
     }
 
     fn reload(&self) -> Result<(), String> {

@@ -1,6 +1,8 @@
 //! The milter door on the wire: what is negotiated, what is answered, and what bad input does. The client speaks the
 //! protocol of Postfix and Sendmail (mfdef.h) byte by byte.
 
+mod mail_servers;
+#[path = "../milter_client/mod.rs"]
 mod milter_client;
 
 use std::io::{Read, Write};
@@ -76,11 +78,15 @@ impl Drop for Daemon {
 fn whatever_needs_no_answer_is_negotiated_away() {
     let daemon = Daemon::start("negotiate", judge::judge, |_| {});
     let (actions, options, macros) = daemon.connect().negotiate();
-    assert_eq!(actions, 0x1 | 0x10 | 0x20, "add, change, quarantine");
+    assert_eq!(actions, 0x1 | 0x10 | 0x20 | 0x8 | 0x80, "add, change, quarantine; delete and add recipients");
     let not_sent = 0x2 | 0x200 | 0x40 | 0x100; // HELO, DATA, end of header, unknown
     let no_reply = 0x1000 | 0x4000 | 0x8000 | 0x80; // connect, MAIL, RCPT, header
     assert_eq!(options, not_sent | no_reply | 0x10_0000 | 0x400, "and leading space, SKIP");
-    assert!(macros.contains("{tls_version} {cert_subject} {auth_authen} {daemon_addr} {daemon_port}"), "{macros:?}");
+    let at_mail = "i j {tls_version} {verify} {cn_subject} {cert_subject} {auth_authen} {daemon_addr} {daemon_port}";
+    let lists = ["v", "{conbool_none}", at_mail, "{rcpt_mailer} {rcpt_addr}", "i"];
+    for (stage, list) in (0_u8..).zip(lists) {
+        assert!(macros.contains(&format!("\0\0\0{}{list}\0", char::from(stage))), "{stage}: {macros:?}");
+    }
 }
 
 #[test]
