@@ -15,14 +15,15 @@ use crate::config::{Config, MailServer, Socket};
 use crate::finding::{Area, Finding, Status};
 use crate::mta::{self, MilterClient};
 use crate::probe::account::{Account, Right, permissions};
-use crate::probe::policy;
+use crate::probe::{policy, socketmap};
+use crate::routing;
 
 const START: &str = "systemctl start conbool-milter";
 
 /// How long the daemon may take to answer a question.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Examines every socket of the milter door and the policy door.
+/// Examines every socket of the milter door and of those that answer questions.
 pub fn examine(context: &Context) -> Vec<Finding> {
     let config = &context.config;
     let client = mail_server::milter_client(config);
@@ -31,9 +32,14 @@ pub fn examine(context: &Context) -> Vec<Finding> {
         let client = client.as_ref().filter(|client| client.of == *socket);
         findings.extend(milter(socket, client));
     }
-    // Nobody asks it on a host with Sendmail.
-    if mta::mail_server(config) == MailServer::Postfix {
-        findings.extend(config.policy.sockets.iter().map(|socket| policy_socket(socket, config)));
+    // Each is asked by one kind of mail server only.
+    match mta::mail_server(config) {
+        MailServer::Postfix => {
+            findings.extend(config.policy.sockets.iter().map(|socket| policy_socket(socket, config)));
+        }
+        MailServer::Sendmail => {
+            findings.extend(config.socketmap.sockets.iter().map(|socket| socketmap_socket(socket, config)));
+        }
     }
     findings
 }
@@ -188,8 +194,22 @@ fn unguarded(socket: &Socket, path: &Path, client: Option<&MilterClient>) -> Opt
 /// A socket of the policy door.
 fn policy_socket(socket: &Socket, config: &Config) -> Finding {
     const CHECK: &str = "policy";
-    let recipient = format!("postmaster@{}", config.domains.first().map_or("localhost", String::as_str));
+    let recipient = format!("postmaster@{}", hosted_domain(config));
     answers(CHECK, socket, |mut stream| policy::ask(&mut stream, &recipient))
+}
+
+/// A socket of the socketmap.
+fn socketmap_socket(socket: &Socket, config: &Config) -> Finding {
+    const CHECK: &str = "socketmap";
+    let key = format!("doctor | | {}", hosted_domain(config));
+    answers(CHECK, socket, |mut stream| match socketmap::ask(&mut stream, routing::MAP, &key)? {
+        answer if answer.starts_with("OK ") => Ok(answer),
+        answer => Err(std::io::Error::other(format!("it answers {answer:?}, as another service"))),
+    })
+}
+
+fn hosted_domain(config: &Config) -> &str {
+    config.domains.first().map_or("localhost", String::as_str)
 }
 
 /// Whether a door answers a question.
