@@ -16,6 +16,7 @@ mod provider_settings;
 mod reader;
 mod scope;
 mod sendmail;
+mod socketmap;
 mod suggest;
 mod syntax;
 mod telemetry;
@@ -43,6 +44,7 @@ pub use self::postfix::{DEFAULT_POSTFIX_DIRECTORY, Postfix, TableType};
 pub use self::provider_settings::{name as setting_name, value as setting_value};
 pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes, name as scope_name};
 pub use self::sendmail::{DEFAULT_SENDMAIL_DIRECTORY, Sendmail};
+pub use self::socketmap::Socketmap;
 pub use self::telemetry::Telemetry;
 use crate::case::Limits;
 pub use crate::case::MailServer;
@@ -107,6 +109,8 @@ pub struct Config {
     pub log: Log,
     /// Section `[policy]`.
     pub policy: Policy,
+    /// Section `[socketmap]`.
+    pub socketmap: Socketmap,
     /// Section `[telemetry]`.
     pub telemetry: Telemetry,
     /// Section `[doctor]`.
@@ -129,6 +133,9 @@ impl Config {
             ("policy.socket", self.policy.sockets != new.policy.sockets),
             ("policy.max_connections", self.policy.max_connections != new.policy.max_connections),
             ("policy.idle_timeout", self.policy.idle_timeout != new.policy.idle_timeout),
+            ("socketmap.socket", self.socketmap.sockets != new.socketmap.sockets),
+            ("socketmap.max_connections", self.socketmap.max_connections != new.socketmap.max_connections),
+            ("socketmap.idle_timeout", self.socketmap.idle_timeout != new.socketmap.idle_timeout),
             ("telemetry.socket", self.telemetry.sockets != new.telemetry.sockets),
             ("telemetry.socket_mode", self.telemetry.socket_mode != new.telemetry.socket_mode),
             ("telemetry.socket_group", self.telemetry.socket_group != new.telemetry.socket_group),

@@ -29,8 +29,8 @@
 //! |---|---|
 //! | `main.rs`, [`cli`] | arguments; one file a subcommand. `cli::explain` is the offline door |
 //! | [`server`] | composition root: sockets, accepting, worker threads, drain; the telemetry door's own thread |
-//! | [`milter`], [`policyd`], [`mta`], [`probe`], [`site`] | the milter door; the door for Postfix's policy delegation; what each mail server needs to be told; what `doctor` asks others: name servers, the relay, a milter; loading a site |
-//! | [`routing`], [`sources`] | where the transactions of Sendmail go; where the addresses of the scopes come from: list files, groups, snapshots |
+//! | [`milter`], [`policyd`], [`socketmap`], [`mta`], [`probe`], [`site`] | the milter door; the doors for Postfix's policy delegation and for what Sendmail asks; what each mail server needs to be told; what `doctor` asks others: name servers, the relay, a milter; loading a site |
+//! | [`questions`], [`routing`], [`sources`] | a connection of questions and answers; where the transactions of Sendmail go; where the addresses of the scopes come from: list files, groups, snapshots |
 //! | [`dns`], [`directory`], [`telemetry`], [`provider`] | the watch over MX hosts; who is in a group (LDAP); logs, metrics and status, one vocabulary; a provider is a folder |
 //! | [`config`] | TOML in, checked plain values out, every mistake at once |
 //! | [`judge`] | the one pipeline: `Case` in, `Verdict` out; no I/O, no clock |
@@ -89,11 +89,13 @@ pub mod mta;
 pub mod policyd;
 pub mod probe;
 pub mod provider;
+pub mod questions;
 pub mod routing;
 pub mod rules;
 pub mod scope;
 pub mod server;
 pub mod site;
+pub mod socketmap;
 pub mod sources;
 pub mod telemetry;
 pub mod trust;

@@ -14,19 +14,17 @@
 mod request;
 
 use std::borrow::Cow;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use memchr::memmem;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
-use tokio::time::timeout;
 
-use request::{Malformed, Request, State};
+pub use request::Malformed;
+use request::{Request, State};
 
 use crate::judge::{self, Site};
+use crate::questions::{Answers, Protocol};
 use crate::telemetry;
 use crate::verdict::Reply;
 
@@ -34,87 +32,43 @@ use crate::verdict::Reply;
 /// of SMTP at most (`line_length_limit`).
 const MAX_REQUEST: usize = 64 << 10;
 
-/// How long a client is waited for.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// Until a request begins.
-    pub idle: Duration,
-    /// Until a request that has begun is complete, and until an answer is taken.
-    pub request: Duration,
+/// The policy service.
+#[derive(Debug)]
+pub struct Policyd {
+    /// The site by which requests are answered.
+    pub site: Arc<ArcSwap<Site>>,
 }
 
-impl Patience {
-    /// As long as Postfix itself waits for an answer (`smtpd_policy_service_timeout`).
-    pub const REQUEST: Duration = Duration::from_secs(100);
-}
+impl Protocol for Policyd {
+    type Malformed = Malformed;
+    const INCOMPLETE: Malformed = Malformed::Incomplete;
 
-/// Answers the requests of one connection, in order, until it ends, is silent for too long, or `stop` turns true
-/// between two requests.
-///
-/// What is no request ends the connection too: Postfix tries another, and then does what `default_action` says.
-///
-/// # Errors
-/// When the connection breaks, or the client is too slow.
-pub async fn serve(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    current: &ArcSwap<Site>,
-    patience: Patience,
-    mut stop: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let mut input = Vec::new();
-    loop {
-        if input.is_empty() {
-            let begun = tokio::select! {
-                begun = timeout(patience.idle, stream.read_buf(&mut input)) => begun??,
-                // An error means that the server is gone, which is a stop too.
-                _ = stop.wait_for(|stop| *stop) => 0,
-            };
-            if begun == 0 {
-                return Ok(());
-            }
-        }
-        let complete = timeout(patience.request, complete(&mut stream, &mut input)).await??;
-        let (answers, malformed) = match complete {
-            true => answer_all(&current.load(), &mut input),
-            false => (String::new(), Some(Malformed::Incomplete)),
-        };
-        timeout(patience.request, stream.write_all(answers.as_bytes())).await??;
-        if let Some(malformed) = malformed {
-            telemetry::policy_malformed(&malformed);
-            return Ok(());
-        }
+    fn answer_all(&self, input: &[u8]) -> Answers<Malformed> {
+        answer_all(&self.site.load(), input)
     }
-}
 
-/// Reads until the input holds a whole request; false if it never will.
-async fn complete(stream: &mut (impl AsyncRead + Unpin), input: &mut Vec<u8>) -> io::Result<bool> {
-    let mut looked_at = 0;
-    loop {
-        if memmem::find(&input[looked_at..], END).is_some() {
-            return Ok(true);
-        }
-        looked_at = input.len().saturating_sub(END.len() - 1);
-        if input.len() > MAX_REQUEST || stream.read_buf(input).await? == 0 {
-            return Ok(false);
-        }
+    fn malformed(&self, malformed: &Malformed) {
+        telemetry::policy_malformed(malformed);
     }
 }
 
 /// An empty line ends a request.
 const END: &[u8] = b"\n\n";
 
-/// Takes the whole requests out of the input, and answers them up to the first that is none.
-fn answer_all(site: &Site, input: &mut Vec<u8>) -> (String, Option<Malformed>) {
-    let (mut answers, mut done) = (String::new(), 0);
-    while let Some(length) = memmem::find(&input[done..], END) {
-        match Request::parse(&input[done..done + length]) {
-            Ok(request) => answers.push_str(&format!("action={}\n\n", guarded(site, &request))),
-            Err(malformed) => return (answers, Some(malformed)),
+/// Answers the whole requests, up to the first that is none.
+fn answer_all(site: &Site, input: &[u8]) -> Answers<Malformed> {
+    let mut answers = Answers { text: Vec::new(), taken: 0, malformed: None };
+    while let Some(length) = memmem::find(&input[answers.taken..], END) {
+        match Request::parse(&input[answers.taken..answers.taken + length]) {
+            Ok(request) => answers.text.extend(format!("action={}\n\n", guarded(site, &request)).bytes()),
+            Err(malformed) => return Answers { malformed: Some(malformed), ..answers },
         }
-        done += length + END.len();
+        answers.taken += length + END.len();
     }
-    input.drain(..done);
-    (answers, None)
+    if answers.taken == 0 && input.len() > MAX_REQUEST {
+        answers.malformed = Some(Malformed::Incomplete);
+    }
+    answers
 }
 
 /// Answers one request. A panic on the way, which would be a defect, is a temporary failure of this recipient alone.

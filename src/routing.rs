@@ -23,6 +23,9 @@ use crate::verdict::Route;
 use generations::Generations;
 use journal::Journal;
 
+/// The name under which Sendmail knows the socketmap, with which each of its questions begins.
+pub const MAP: &str = "conbool";
+
 /// How long a verdict that is the sender's too is kept at least; at most it is twice as long while there is traffic.
 const RECENTLY: Duration = Duration::from_secs(600);
 

@@ -6,7 +6,7 @@
 mod accept;
 mod exporter;
 mod listen;
-mod policy;
+mod questions;
 mod worker;
 
 use std::future::Future;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 pub use listen::{ListenError, Listener, Sockets, bind};
-pub use policy::{PolicyService, serve as serve_policy};
+pub use questions::{Service, Terms, serve as serve_questions};
 
 use crate::config;
 use crate::milter::{CurrentSite, Judge, UnderWay};

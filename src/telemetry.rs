@@ -15,6 +15,7 @@ mod policy;
 pub mod probes;
 mod rates;
 mod scopes;
+mod socketmap;
 pub mod status;
 mod tally;
 
@@ -45,7 +46,8 @@ pub use lock_down::{
     lock_down_entered, lock_down_left, lock_down_waits, lock_down_watched, mx_look_up_failed, mx_state_not_read,
     mx_state_not_saved, recipient_locked,
 };
-pub use policy::{policy_answered, policy_limit_reached, policy_malformed};
+pub use policy::{door_limit_reached, policy_answered, policy_malformed};
+pub use socketmap::{socketmap_answered, socketmap_malformed, socketmap_put_off};
 
 /// Starts the log on standard error or in the systemd journal.
 ///

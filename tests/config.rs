@@ -14,7 +14,7 @@ use conbool_milter::case::{HeaderLimits, Limits};
 use conbool_milter::config::{
     self, Authentication, Config, Direct, Doctor, Edge, HoldBack, InnerTls, Ldap, LdapServer, LockDown, Log, LogFormat,
     Loops, MailServer, Mailbox, Membership, Milter, Plaintext, Policy, Postfix, Relay, Rules, Scope, ScopeMode, Scopes,
-    Sendmail, Socket, TableType, Telemetry, VerifyRecipients,
+    Sendmail, Socket, Socketmap, TableType, Telemetry, VerifyRecipients,
 };
 use conbool_milter::judge::{LoopAction, Modes};
 use conbool_milter::kind;
@@ -151,6 +151,7 @@ fn five_lines_are_enough() {
         limits: Limits::default(),
         log: Log { format: LogFormat::Auto, level: tracing::Level::INFO },
         policy: Policy { sockets: vec![], max_connections: 2000, idle_timeout: Duration::from_secs(1200) },
+        socketmap: Socketmap { sockets: vec![], max_connections: 2000, idle_timeout: Duration::from_secs(3600) },
         telemetry: Telemetry { sockets: vec![], socket_mode: 0o660, socket_group: None },
         doctor: Doctor::default(),
     };
@@ -288,6 +289,11 @@ fn everything_can_be_set() {
             sockets: vec![Socket::Unix("/var/spool/postfix/conbool/policy.sock".into())],
             max_connections: 100,
             idle_timeout: Duration::from_secs(60),
+        },
+        socketmap: Socketmap {
+            sockets: vec![Socket::Unix("/run/conbool-milter/socketmap.sock".into())],
+            max_connections: 200,
+            idle_timeout: Duration::from_secs(600),
         },
         telemetry: Telemetry {
             sockets: vec![

@@ -2,6 +2,7 @@
 
 mod sender_table;
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,14 +12,16 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::sender_table::SenderTableKeeper;
 use super::mx_watch::{self, MxWatch};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::judge::{self, Site};
 use crate::milter::CurrentSite;
+use crate::policyd::Policyd;
 use crate::routing::Routes;
 use crate::scope::ScopeSets;
-use crate::server::{self, Sockets};
+use crate::server::{self, Service, Sockets, Terms};
+use crate::socketmap::Socketmap;
 use crate::sources::{Loaded, Refresher};
-use crate::telemetry;
+use crate::telemetry::{self, Door};
 
 /// Runs until SIGTERM or SIGINT. SIGHUP loads the configuration and all that it names anew.
 ///
@@ -27,7 +30,7 @@ use crate::telemetry;
 pub fn run(path: &Path) -> Result<(), String> {
     let (config, policy) = super::load_policy(path)?;
     telemetry::start(&config.log).map_err(|error| format!("log.format: the journal cannot be reached: {error}"))?;
-    allow_descriptors(config.milter.max_connections + config.policy.max_connections);
+    allow_descriptors(config.milter.max_connections + config.policy.max_connections + config.socketmap.max_connections);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -46,10 +49,9 @@ pub fn run(path: &Path) -> Result<(), String> {
         telemetry::loaded(path, &site);
         let (site, watch) = mx_watch::prepare(&config, site, None);
         let current = Arc::new(CurrentSite::from_pointee(site));
-        let policy =
-            server::serve_policy(std::mem::take(&mut sockets.policy), &config.policy, &current).map_err(failed)?;
+        let routes = Arc::new(routes(&config, &sockets)?);
+        let services = answer_questions(&config, &mut sockets, &current, &routes).map_err(failed)?;
         let mut watch = watch.map(|watch| mx_watch::start(watch, current.clone()));
-        let routes = Arc::new(Routes::volatile());
         let sender_table = sender_table::start(config.clone(), current.clone()).await;
         let shutdown = async {
             avoid_huge_pages();
@@ -72,11 +74,42 @@ pub fn run(path: &Path) -> Result<(), String> {
         };
         let served = server::run(sockets, &config.milter, current.clone(), routes, judge::judge, shutdown).await;
         served.map_err(|error| format!("cannot go on: {error}"))?;
-        // Only now: SMTP sessions that went on until here may have asked it.
-        policy.stop().await;
+        // Only now: SMTP sessions that went on until here may have asked them.
+        for service in services {
+            service.stop().await;
+        }
         telemetry::stopped();
         Ok(())
     })
+}
+
+/// What is known of transactions: where Sendmail asks for it, with what was known before.
+fn routes(config: &Config, sockets: &Sockets) -> Result<Routes, String> {
+    if sockets.socketmap.is_empty() {
+        return Ok(Routes::volatile());
+    }
+    let folder = &config.state_directory;
+    Routes::open(folder).map_err(|error| {
+        format!("state_directory: the routes of messages cannot be kept in {}: {error}", folder.display())
+    })
+}
+
+/// Opens the doors that answer questions.
+fn answer_questions(
+    config: &Config,
+    sockets: &mut Sockets,
+    current: &Arc<CurrentSite>,
+    routes: &Arc<Routes>,
+) -> io::Result<[Service; 2]> {
+    let config::Policy { max_connections, idle_timeout, .. } = config.policy;
+    let policy = Terms { door: Door::Policy, max_connections, idle_timeout };
+    let config::Socketmap { max_connections, idle_timeout, .. } = config.socketmap;
+    let socketmap = Terms { door: Door::Socketmap, max_connections, idle_timeout };
+    let (site, routes) = (current.clone(), routes.clone());
+    Ok([
+        server::serve_questions(std::mem::take(&mut sockets.policy), policy, Policyd { site: site.clone() })?,
+        server::serve_questions(std::mem::take(&mut sockets.socketmap), socketmap, Socketmap { site, routes })?,
+    ])
 }
 
 /// Puts other members of scopes in force, for the messages that begin from now on.

@@ -12,7 +12,7 @@ use super::reader::Reader;
 use super::{
     Config, DEFAULT_SITE_SCRIPT, DEFAULT_STATE_DIRECTORY, Direct, Edge, Log, LogFormat, Loops, MailServer, Milter,
     Relay, Rules, Socket, doctor, edge, files, ldap, limits, lock_down, mailbox, notation, policy, postfix,
-    provider_settings, scope, sendmail, telemetry,
+    provider_settings, scope, sendmail, socketmap, telemetry,
 };
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
@@ -40,7 +40,9 @@ pub fn read(reader: &mut Reader) -> Config {
     let socket = sockets(reader, "socket", SOCKET, notation::socket, &[]);
     reader.require("socket", SOCKET);
     let policy = policy::read(reader, &socket);
-    let telemetry = telemetry::read(reader, &[socket.as_slice(), &policy.sockets].concat());
+    let socketmap = socketmap::read(reader, &[socket.as_slice(), &policy.sockets].concat());
+    let taken = [socket.as_slice(), &policy.sockets, &socketmap.sockets].concat();
+    let telemetry = telemetry::read(reader, &taken);
     let internal_networks = reader.strings("internal_networks", NETWORKS, notation::network).unwrap_or_default();
     disjoint(reader, "internal_networks", &relay_networks, &internal_networks);
     let edge = edge::read(reader, &folder, &relay_networks);
@@ -71,6 +73,7 @@ pub fn read(reader: &mut Reader) -> Config {
         limits: limits::read(reader),
         log: log(reader),
         policy,
+        socketmap,
         telemetry,
         doctor: doctor::read(reader),
     }

@@ -198,7 +198,9 @@ impl Names {
         let direct = config.direct.next_hop.as_deref().map(next_hop::parse).transpose()?;
         let (direct, direct_port) = direct.map(|direct| (direct.host, direct.port)).unzip();
         let relay = value::bracketed("relay.host", host)?;
-        let rules = rules::Names { relay, direct, socketmap: None, hosted: config.domains.clone() };
+        let socketmap = used_socket(&config.socketmap.sockets);
+        let socketmap = socketmap.map(|socket| value::socket("socketmap.socket", socket)).transpose()?;
+        let rules = rules::Names { relay, direct, socketmap, hosted: config.domains.clone() };
         Ok(Some(Self { rules, direct_port, tls_name: tls::name(request, host)? }))
     }
 }
@@ -231,12 +233,16 @@ fn mailer(name: &str, port: &str) -> String {
     ))
 }
 
-/// The socket that Sendmail uses: the first unix socket, or else the first.
+/// The milter's socket that Sendmail uses.
 fn milter_socket(sockets: &[Socket]) -> Result<String, Error> {
     const WHAT: &str = "socket";
-    let unix = sockets.iter().find(|socket| matches!(socket, Socket::Unix(_)));
-    match unix.or(sockets.first()) {
+    match used_socket(sockets) {
         Some(socket) => value::socket(WHAT, socket),
         None => Err(Error::Value { what: WHAT, value: String::new() }),
     }
+}
+
+/// The socket of a door that Sendmail uses: the first unix socket, or else the first.
+fn used_socket(sockets: &[Socket]) -> Option<&Socket> {
+    sockets.iter().find(|socket| matches!(socket, Socket::Unix(_))).or(sockets.first())
 }

@@ -1,11 +1,15 @@
+use std::io;
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use proptest::prelude::*;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::watch;
 
 use super::*;
 use crate::config::Config;
+use crate::questions::{self, Patience};
 use crate::site;
 
 fn site(more: &str) -> Site {
@@ -29,10 +33,10 @@ fn request(state: &str, client: &str, sender: &str, recipient: &str) -> String {
 
 /// The answer to a request.
 fn answered(site: &Site, request: &str) -> String {
-    let mut input = request.as_bytes().to_vec();
-    let (answers, malformed) = answer_all(site, &mut input);
-    assert!(malformed.is_none() && input.is_empty());
-    let answer = answers.strip_prefix("action=").and_then(|answer| answer.strip_suffix("\n\n")).unwrap();
+    let answers = answer_all(site, request.as_bytes());
+    assert!(answers.malformed.is_none() && answers.taken == request.len());
+    let text = String::from_utf8(answers.text).unwrap();
+    let answer = text.strip_prefix("action=").and_then(|answer| answer.strip_suffix("\n\n")).unwrap();
     answer.to_owned()
 }
 
@@ -128,10 +132,10 @@ proptest! {
         ".{0,10}",
         "",
     ], 0..12)) {
-        let mut input = lines.join("\n").into_bytes();
-        let before = input.len();
-        let (answers, _) = answer_all(&SITE, &mut input);
-        prop_assert!(input.len() <= before);
+        let input = lines.join("\n").into_bytes();
+        let answers = answer_all(&SITE, &input);
+        prop_assert!(answers.taken <= input.len());
+        let answers = String::from_utf8(answers.text).unwrap();
         prop_assert!(answers.is_empty() || answers.ends_with("\n\n"));
         prop_assert!(!answers.contains("internal"));
     }
@@ -149,9 +153,9 @@ struct Served {
 fn serve_one(idle: Duration, request: Duration) -> Served {
     let (client, server) = tokio::io::duplex(256);
     let (stop, stopped) = watch::channel(false);
-    let current = ArcSwap::from_pointee(site(ENFORCE));
-    let patience = Patience { idle, request };
-    let end = tokio::spawn(async move { serve(server, &current, patience, stopped).await });
+    let policyd = Policyd { site: Arc::new(ArcSwap::from_pointee(site(ENFORCE))) };
+    let patience = Patience { idle, question: request };
+    let end = tokio::spawn(async move { questions::serve(server, &policyd, patience, stopped).await });
     Served { client, stop, end }
 }
 

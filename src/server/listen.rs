@@ -76,6 +76,8 @@ pub struct Sockets {
     pub milter: Vec<Listener>,
     /// For Postfix's policy requests.
     pub policy: Vec<Listener>,
+    /// For Sendmail's questions.
+    pub socketmap: Vec<Listener>,
     /// For whoever wants to know how the daemon is.
     pub telemetry: Vec<Listener>,
 }
@@ -88,11 +90,12 @@ impl Sockets {
     /// The first socket that cannot be had.
     pub fn open(config: &Config) -> Result<Self, ListenError> {
         let mut sockets = Self::inherited()?;
-        let Config { milter, policy, telemetry, .. } = config;
+        let Config { milter, policy, socketmap, telemetry, .. } = config;
         let group = milter.socket_group.as_deref();
         for (door, named, mode, group) in [
             (&mut sockets.milter, &milter.sockets, milter.socket_mode, group),
             (&mut sockets.policy, &policy.sockets, milter.socket_mode, group),
+            (&mut sockets.socketmap, &socketmap.sockets, milter.socket_mode, group),
             (&mut sockets.telemetry, &telemetry.sockets, telemetry.socket_mode, telemetry.socket_group.as_deref()),
         ] {
             if door.is_empty() {
@@ -115,12 +118,13 @@ impl Sockets {
             let error = |message| ListenError { socket: format!("descriptor {number} of LISTEN_FDS"), message };
             let door = match names.next().unwrap_or_default() {
                 "policy" => &mut sockets.policy,
+                "socketmap" => &mut sockets.socketmap,
                 "telemetry" => &mut sockets.telemetry,
                 // Without a name of its own a descriptor is called so, or like its unit.
                 "milter" | "" | "unknown" | "conbool-milter.socket" => &mut sockets.milter,
                 other => {
                     let message = format!(
-                        "its name is {other:?}; write FileDescriptorName=milter, policy or telemetry in the socket unit"
+                        "its name is {other:?}; write FileDescriptorName=milter, policy, socketmap or telemetry in the socket unit"
                     );
                     return Err(error(message));
                 }
@@ -136,7 +140,8 @@ impl Sockets {
 
     /// How each is called in the log.
     pub fn names(&self) -> Vec<String> {
-        self.milter.iter().chain(&self.policy).chain(&self.telemetry).map(ToString::to_string).collect()
+        let Self { milter, policy, socketmap, telemetry } = self;
+        [milter, policy, socketmap, telemetry].into_iter().flatten().map(ToString::to_string).collect()
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Stage {
     Reload,
     /// Reading policy requests.
     Policy,
+    /// Reading Sendmail's questions.
+    Socketmap,
     /// Looking up MX hosts.
     MxLookUp,
     /// Reading and writing what is known, in the state directory.
@@ -35,12 +37,13 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Accept,
         Self::Negotiate,
         Self::Reply,
         Self::Reload,
         Self::Policy,
+        Self::Socketmap,
         Self::MxLookUp,
         Self::State,
         Self::SenderTable,
@@ -55,6 +58,7 @@ impl Stage {
             Self::Reply => "reply",
             Self::Reload => "reload",
             Self::Policy => "policy",
+            Self::Socketmap => "socketmap",
             Self::MxLookUp => "mx-look-up",
             Self::State => "state",
             Self::SenderTable => "sender-table",
@@ -70,27 +74,38 @@ pub enum Door {
     Milter,
     /// Postfix's policy requests.
     Policy,
+    /// Sendmail's questions.
+    Socketmap,
     /// Whoever wants to know how the daemon is.
     Telemetry,
 }
 
 impl Door {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Milter, Self::Policy, Self::Telemetry];
+    pub const ALL: [Self; 4] = [Self::Milter, Self::Policy, Self::Socketmap, Self::Telemetry];
 
     /// Stable name, for the label.
     pub fn name(self) -> &'static str {
         match self {
             Self::Milter => "milter",
             Self::Policy => "policy",
+            Self::Socketmap => "socketmap",
             Self::Telemetry => "telemetry",
         }
     }
 }
 
 /// What has a limit.
-pub const LIMITS: [&str; 7] =
-    ["connections", "header", "idle", "memory", "messages", "policy-connections", "recipients"];
+pub const LIMITS: [&str; 8] = [
+    "connections",
+    "header",
+    "idle",
+    "memory",
+    "messages",
+    "policy-connections",
+    "recipients",
+    "socketmap-connections",
+];
 
 const PEERS: [Peer; 3] = [Peer::Relay, Peer::Internal, Peer::World];
 

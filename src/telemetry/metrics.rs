@@ -142,6 +142,12 @@ const POLICY_REQUESTS: Metric = metric(
     &["action", "reason"],
     "Policy requests answered, by action and reason.",
 );
+const SOCKETMAP_QUESTIONS: Metric = metric(
+    "conbool_milter_socketmap_questions_total",
+    Kind::Counter,
+    &["answer"],
+    "Sendmail's questions where mail goes, by answer.",
+);
 
 /// All metrics but those of the process, which have the names that Prometheus gives them.
 pub const METRICS: &[Metric] = &[
@@ -165,6 +171,7 @@ pub const METRICS: &[Metric] = &[
     LOCK_DOWN_STEPPED_BACK,
     LOCK_DOWN,
     POLICY_REQUESTS,
+    SOCKETMAP_QUESTIONS,
 ];
 
 /// Upper bounds of the histogram, in seconds: from a glance at the header to a script at its limit.

@@ -1,11 +1,11 @@
-//! Events of the policy service.
+//! Events of the policy service, and of the doors that answer questions in general.
 
 use std::fmt::Display;
 
 use tracing::{info, warn};
 
 use super::cut;
-use super::ledger::{LEDGER, Stage};
+use super::ledger::{Door, LEDGER, Stage};
 use crate::case::Client;
 
 /// A policy request was answered: the counter, and a line where the answer decides something, unless lock-down has
@@ -32,10 +32,14 @@ pub fn policy_malformed(problem: &dyn Display) {
     warn!(problem = cut(&problem.to_string()), "policy connection closed: no policy request");
 }
 
-/// As many policy connections as policy.max_connections are open; this one is closed.
-pub fn policy_limit_reached(report: bool) {
-    LEDGER.limit("policy-connections");
+/// As many connections of a door that answers questions are open as its `max_connections` says; this one is closed.
+pub fn door_limit_reached(door: Door, report: bool) {
+    let section = door.name();
+    LEDGER.limit(match door {
+        Door::Socketmap => "socketmap-connections",
+        _ => "policy-connections",
+    });
     if report {
-        warn!("policy.max_connections reached; new policy connections are closed");
+        warn!("{section}.max_connections reached; new {section} connections are closed");
     }
 }

@@ -11,7 +11,7 @@ use crate::running::Daemon;
 use crate::{SOCKET, busy, client};
 
 /// Metrics of parts that the daemon of these tests does not use: names and labels are checked all the same.
-const OTHER_PARTS: &[&str] = &["conbool_milter_lock_down_", "conbool_milter_policy_"];
+const OTHER_PARTS: &[&str] = &["conbool_milter_lock_down_", "conbool_milter_policy_", "conbool_milter_socketmap_"];
 
 /// The metrics that a daemon exposes, each with its labels.
 pub fn exposed(text: &str) -> BTreeMap<String, BTreeSet<String>> {

@@ -15,14 +15,15 @@ use crate::config::{Config, Socket};
 use crate::finding::{Area, Finding, Status};
 use crate::mta::MilterClient;
 use crate::probe::account::{Account, Right, permissions};
-use crate::probe::policy;
+use crate::probe::{policy, socketmap};
+use crate::routing;
 
 const START: &str = "systemctl start conbool-milter";
 
 /// How long the daemon may take to answer a question.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Examines every socket of the milter door and the policy door.
+/// Examines every socket of the milter door and of those that answer questions.
 pub fn examine(context: &Context) -> Vec<Finding> {
     let config = &context.config;
     let client = mail_server::milter_client(config);
@@ -32,6 +33,7 @@ pub fn examine(context: &Context) -> Vec<Finding> {
         findings.extend(milter(socket, client));
     }
     findings.extend(config.policy.sockets.iter().map(|socket| policy_socket(socket, config)));
+    findings.extend(config.socketmap.sockets.iter().map(|socket| socketmap_socket(socket, config)));
     findings
 }
 
@@ -185,8 +187,22 @@ fn unguarded(socket: &Socket, path: &Path, client: Option<&MilterClient>) -> Opt
 /// A socket of the policy door.
 fn policy_socket(socket: &Socket, config: &Config) -> Finding {
     const CHECK: &str = "policy";
-    let recipient = format!("postmaster@{}", config.domains.first().map_or("localhost", String::as_str));
+    let recipient = format!("postmaster@{}", hosted_domain(config));
     answers(CHECK, socket, |mut stream| policy::ask(&mut stream, &recipient))
+}
+
+/// A socket of the socketmap.
+fn socketmap_socket(socket: &Socket, config: &Config) -> Finding {
+    const CHECK: &str = "socketmap";
+    let key = format!("doctor | | {}", hosted_domain(config));
+    answers(CHECK, socket, |mut stream| match socketmap::ask(&mut stream, routing::MAP, &key)? {
+        answer if answer.starts_with("OK ") => Ok(answer),
+        answer => Err(std::io::Error::other(format!("it answers {answer:?}, as another service"))),
+    })
+}
+
+fn hosted_domain(config: &Config) -> &str {
+    config.domains.first().map_or("localhost", String::as_str)
 }
 
 /// Whether a door answers a question.

@@ -8,10 +8,11 @@
 use std::fmt::Write;
 
 use super::{DIRECT_MAILER, RELAY_MAILER};
+pub use crate::routing::MAP;
 use crate::verdict::{DIRECT_PSEUDO_DOMAIN, RELAY_PSEUDO_DOMAIN};
 
-/// The map's name, with which each of Sendmail's questions begins (cf/README, "SOCKET").
-pub const MAP: &str = "conbool";
+/// What the rules take instead of an answer where there is none.
+pub const NO_ANSWER: &str = "$: none $)";
 
 /// The ruleset in which an address is routed.
 pub const RULESET: &str = "ConboolRoute";

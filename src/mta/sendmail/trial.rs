@@ -64,13 +64,12 @@ impl From<Failed> for TrialError {
 enum Daemon {
     /// It does not run.
     Away,
-    /// It sends everything the way the site does.
-    Silent,
+    /// It answers this to every question.
+    Says(&'static str),
 }
 
 /// Sees that Sendmail with this sendmail.cf sends addresses where they should go: marked ones to the relay or past it,
-/// those of hosted domains where they went without us, all others where they went if the daemon has nothing to say, and
-/// nowhere if it is away. And that the relay is not taken for the relay without a verified certificate.
+/// those of hosted domains where they went without us, all others where the daemon says, and nowhere if it is away. And that the relay is not taken for the relay without a verified certificate.
 ///
 /// # Errors
 /// [`TrialError`].
@@ -87,7 +86,7 @@ pub fn run(request: &Request<'_>, cf: &str) -> Result<(), TrialError> {
         return Err(TrialError::Mistakes(mistakes));
     }
     let Ok(Some(names)) = Names::new(request) else { return Ok(()) };
-    let silent = Sendmail::new(request, &scratch, "silent.cf", &with_daemon(cf, Daemon::Silent))?;
+    let usual = Sendmail::new(request, &scratch, "usual.cf", &with_daemon(cf, Daemon::Says("usual")))?;
     let away = Sendmail::new(request, &scratch, "away.cf", &with_daemon(cf, Daemon::Away))?;
 
     let relay = &names.rules.relay;
@@ -107,14 +106,16 @@ pub fn run(request: &Request<'_>, cf: &str) -> Result<(), TrialError> {
     if let Some(site) = &site {
         for domain in request.config.domains.iter().take(DOMAINS) {
             let address = format!("postmaster@{domain}");
-            let usual = site.resolve(&address)?;
-            new.expect(&address, &usual)?;
-            away.expect(&address, &usual)?;
+            let before = site.resolve(&address)?;
+            new.expect(&address, &before)?;
+            away.expect(&address, &before)?;
         }
-        silent.expect(plain, &site.resolve(plain)?)?;
-        silent.expect("postmaster", &site.resolve("postmaster")?)?;
+        usual.expect(plain, &site.resolve(plain)?)?;
+        usual.expect("postmaster", &site.resolve("postmaster")?)?;
     }
     if names.rules.socketmap.is_some() {
+        let asked = Sendmail::new(request, &scratch, "relay.cf", &with_daemon(cf, Daemon::Says("relay")))?;
+        asked.expect(plain, &format!("mailer {RELAY_MAILER}, host {relay}, user {plain}"))?;
         let found = away.resolve(plain)?;
         if !found.starts_with("mailer *error*, host 4.") {
             let expected = "mailer *error*, host 4.…".to_owned();
@@ -136,7 +137,11 @@ fn with_daemon(cf: &str, daemon: Daemon) -> String {
     let socket = format!("K{} socket ", rules::MAP);
     let map = match daemon {
         Daemon::Away => format!("K{} socket -T<TMPF> unix:/nonexistent/conbool-milter.sock", rules::MAP),
-        Daemon::Silent => format!("K{} null", rules::MAP),
+        Daemon::Says(_) => format!("K{} null", rules::MAP),
+    };
+    let cf = match daemon {
+        Daemon::Away => cf.to_owned(),
+        Daemon::Says(answer) => cf.replace(rules::NO_ANSWER, &format!("$: {answer} $)")),
     };
     cf.lines().map(|line| if line.starts_with(&socket) { format!("{map}\n") } else { format!("{line}\n") }).collect()
 }
