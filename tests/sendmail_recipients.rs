@@ -172,7 +172,8 @@ fn parameters() -> Result<(), Error> {
     for (host, expected) in tokens {
         all_arrive(&site, host, &[expected])?;
         let messages = site.lab.host(host).received();
-        if let Some(message) = messages.iter().find(|message| message.sender.parameters != ["ENVID=A+2Bb", "RET=HDRS"]) {
+        if let Some(message) = messages.iter().find(|message| message.sender.parameters != ["ENVID=A+2Bb", "RET=HDRS"])
+        {
             return Err(format!("{host}: {:?}", message.sender).into());
         }
     }
