@@ -208,7 +208,8 @@ impl MailServer for Sendmail {
     const COMMAND: &'static str = "sendmail";
     const SETTINGS: (&'static str, &'static str) = (
         "mail_server = \"sendmail\"\n",
-        "[sendmail]\ndirectory = \"@lab@/etc\"\nprogram = \"/usr/local/lib/conbool-milter-tests/sendmail/usr/libexec/sendmail/sendmail\"\n",
+        "[sendmail]\ndirectory = \"@lab@/etc\"\nprogram = \"/usr/local/lib/conbool-milter-tests/sendmail/usr/libexec/sendmail/sendmail\"\n\
+         [socketmap]\nsocket = \"unix:@lab@/queue/conbool/socketmap.sock\"\n",
     );
     const LOST_CONNECTION: &'static str = "collect: premature EOM";
     type Prepared = Prepared;
