@@ -31,7 +31,7 @@ use crate::verdict::{
     Direction, Disposition, HeaderEdit, Kind, Mode, Peer, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam, Verdict,
 };
 
-pub use admission::{hands_back, locked, unproven_relay};
+pub use admission::{hands_back, locked, not_handed_back, unproven_relay};
 
 /// One site: its domains, whom it trusts, whose mail is in scope, and its rules.
 #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::address::{Address, normalize_domain};
+use crate::address::{Address, normalize_domain, with_at_sign};
 use crate::judge::Site;
 use crate::verdict::Route;
 
@@ -229,7 +229,8 @@ impl Drop for Transaction {
 /// Where mail of this envelope sender goes as long as nothing else is known of it: to the relay if routing is enforced
 /// and the sender is in scope.
 pub fn by_sender(site: &Site, sender: &str) -> Route {
-    let in_scope = || Address::parse(sender).is_some_and(|address| site.scope.senders.contains(&address));
+    let address = || Address::parse(&with_at_sign(sender));
+    let in_scope = || address().is_some_and(|address| site.scope.senders.contains(&address));
     if site.modes.routes() && in_scope() { Route::Relay } else { Route::Direct }
 }
 

@@ -2,6 +2,7 @@
 //! a process of its own can become the mail server's user.
 
 use std::ffi::CString;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use nix::unistd::{User, chroot, initgroups, setgid, setuid};
 
 use crate::probe::milter::{self, Negotiated};
+use crate::probe::socketmap;
+use crate::routing::MAP;
 
 /// How long the milter may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -64,32 +67,54 @@ fn become_client(arguments: &Arguments) -> Result<(), String> {
     user.map_or(Ok(()), |user| setuid(user.uid).map_err(failed("setuid")))
 }
 
-/// Connects and negotiates.
+/// Connects to a milter and negotiates.
 ///
 /// # Errors
 /// A sentence that says what went wrong.
 pub fn shake(socket: &str) -> Result<Negotiated, String> {
+    talk(socket, |mut stream| milter::handshake(&mut stream).map_err(|error| error.to_string()))
+}
+
+/// Asks a socketmap of ours where mail of the null sender goes, which is never the relay.
+///
+/// # Errors
+/// A sentence that says what went wrong.
+pub fn ask(socket: &str) -> Result<(), String> {
+    let answer = talk(socket, |mut stream| {
+        socketmap::ask(&mut stream, MAP, " | <> | example.invalid").map_err(|error| error.to_string())
+    })?;
+    if answer.starts_with("NOTFOUND") { Ok(()) } else { Err(format!("it answers {answer:?}")) }
+}
+
+/// What it is connected to.
+trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
+
+/// Connects, and says something, within the time that there is.
+fn talk<T: Send + 'static>(
+    socket: &str,
+    say: impl FnOnce(&mut dyn Stream) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
     let (done, outcome) = mpsc::channel();
     let socket = socket.to_owned();
     // To connect to a unix socket whose backlog is full takes forever.
-    std::thread::spawn(move || done.send(connect(&socket)));
+    std::thread::spawn(move || done.send(connect(&socket).and_then(|mut stream| say(stream.as_mut()))));
     outcome
         .recv_timeout(PATIENCE + PATIENCE / 2)
         .unwrap_or_else(|_| Err("it takes no connection: the daemon hangs, or all its connections are in use".into()))
 }
 
-fn connect(socket: &str) -> Result<Negotiated, String> {
-    let handshake = |outcome: Result<Negotiated, milter::HandshakeError>| outcome.map_err(|error| error.to_string());
+fn connect(socket: &str) -> Result<Box<dyn Stream>, String> {
+    let told = |error: io::Error| error.to_string();
     if let Some(path) = socket.strip_prefix("unix:") {
-        let mut stream = UnixStream::connect(path).map_err(|error| error.to_string())?;
+        let stream = UnixStream::connect(path).map_err(told)?;
         let limit = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
-        limit.map_err(|error| error.to_string())?;
-        return handshake(milter::handshake(&mut stream));
+        return limit.map(|()| Box::new(stream) as Box<dyn Stream>).map_err(told);
     }
     let address = socket.strip_prefix("inet:").and_then(|address| address.parse::<SocketAddr>().ok());
     let address = address.ok_or_else(|| format!("{socket}: neither unix:PATH nor inet:ADDRESS:PORT"))?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| error.to_string())?;
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(told)?;
     let limit = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
-    limit.map_err(|error| error.to_string())?;
-    handshake(milter::handshake(&mut stream))
+    limit.map(|()| Box::new(stream) as Box<dyn Stream>).map_err(told)
 }

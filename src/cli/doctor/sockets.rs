@@ -32,13 +32,15 @@ pub fn examine(context: &Context) -> Vec<Finding> {
         let client = client.as_ref().filter(|client| client.of == *socket);
         findings.extend(milter(socket, client));
     }
-    // Each mail server asks a service of its own.
-    findings.extend(match mta::mail_server(config) {
-        MailServer::Postfix => config.policy.sockets.iter().map(|socket| policy_socket(socket, config)).collect(),
-        MailServer::Sendmail => {
-            config.socketmap.sockets.iter().map(|socket| socketmap_socket(socket, config)).collect::<Vec<_>>()
+    // Each is asked by one kind of mail server only.
+    match mta::mail_server(config) {
+        MailServer::Postfix => {
+            findings.extend(config.policy.sockets.iter().map(|socket| policy_socket(socket, config)));
         }
-    });
+        MailServer::Sendmail => {
+            findings.extend(config.socketmap.sockets.iter().map(|socket| socketmap_socket(socket, config)));
+        }
+    }
     findings
 }
 

@@ -44,8 +44,8 @@ pub struct Daemon<'a> {
 }
 
 impl Daemon<'_> {
-    /// Has it run with its configuration, and waits until it answers on all of its milter sockets and has written its
-    /// table.
+    /// Has it run with its configuration, and waits until it answers on all of the sockets that a mail server asks and
+    /// has written its table.
     ///
     /// # Errors
     /// A sentence if it does not in time, or whoever waits has lost patience. What was done is told in any case.
@@ -92,7 +92,9 @@ impl Daemon<'_> {
         if self.answers() {
             return Ok(if self.changed { hang_up(&self.config.milter.sockets) } else { Started::ByHand });
         }
-        eprintln!("Start the daemon now, in another window or with your service manager:");
+        eprintln!(
+            "Start the daemon now, or restart the one that runs, in another window or with your service manager:"
+        );
         eprintln!("  conbool-milter run --config {}", self.file.display());
         Ok(Started::ByHand)
     }
@@ -105,7 +107,8 @@ impl Daemon<'_> {
                 table.display()
             ),
             _ => {
-                let names: Vec<String> = self.config.milter.sockets.iter().map(ToString::to_string).collect();
+                let sockets = self.config.milter.sockets.iter().chain(&self.config.socketmap.sockets);
+                let names: Vec<String> = sockets.map(ToString::to_string).collect();
                 format!(
                     "conbool-milter does not answer on {} within {seconds} s, so {} is not told of it: clients would get a \
                      temporary error. Start it with this configuration, or restart it if it runs with another, and see its \
@@ -118,14 +121,16 @@ impl Daemon<'_> {
     }
 }
 
-/// Whether a daemon answers on all of its milter sockets. While none does, clients of a mail server that was told of it get
-/// a temporary error.
+/// Whether a daemon answers on all of the sockets that a mail server asks. While none does, clients of a mail server that
+/// was told of it get a temporary error.
 ///
 /// # Errors
 /// A sentence, if there is none.
 pub fn is_there(config: &Config) -> Result<(), String> {
-    config.milter.sockets.iter().try_for_each(|socket| {
-        handshake::shake(&socket.to_string()).map(drop).map_err(|problem| {
+    let milter = config.milter.sockets.iter().map(|socket| (socket, handshake::shake(&socket.to_string()).map(drop)));
+    let socketmap = config.socketmap.sockets.iter().map(|socket| (socket, handshake::ask(&socket.to_string())));
+    milter.chain(socketmap).try_for_each(|(socket, answer)| {
+        answer.map_err(|problem| {
             format!("conbool-milter does not answer on {socket} ({problem}): start it, and run this again")
         })
     })

@@ -25,7 +25,7 @@ impl Made {
     /// A sentence; then none is left behind.
     pub fn for_daemon(file: &Path, config: &Config, group: Option<u32>) -> Result<Self, String> {
         let user = User::from_name(USER).ok().flatten().map(|user| user.uid.as_raw());
-        let sockets = config.milter.sockets.iter().filter_map(|socket| match socket {
+        let sockets = config.milter.sockets.iter().chain(&config.socketmap.sockets).filter_map(|socket| match socket {
             Socket::Unix(path) => path.parent(),
             Socket::Inet(..) => None,
         });

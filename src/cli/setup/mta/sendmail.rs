@@ -47,7 +47,7 @@ impl Sendmail {
 
 /// Where the daemon's unix sockets are.
 fn unix_sockets(config: &Config) -> impl Iterator<Item = &Path> {
-    config.milter.sockets.iter().filter_map(|socket| match socket {
+    config.milter.sockets.iter().chain(&config.socketmap.sockets).filter_map(|socket| match socket {
         Socket::Unix(path) => Some(path.as_path()),
         Socket::Inet(..) => None,
     })
@@ -77,9 +77,19 @@ impl Mta for Sendmail {
         })
     }
 
-    fn settings(&self, before: Option<&Config>, _: Option<&str>) -> Vec<(String, Option<Value>)> {
+    fn settings(&self, before: Option<&Config>, socket: Option<&str>) -> Vec<(String, Option<Value>)> {
         let mut settings = vec![("mail_server".to_owned(), Some("sendmail".into()))];
         let mut set = |key: &str, value: Value| settings.push((key.to_owned(), Some(value)));
+        if before.is_none_or(|before| before.socketmap.sockets.is_empty()) {
+            let milter = socket.and_then(|socket| config::socket(socket).ok());
+            let beside = milter.iter().chain(before.into_iter().flat_map(|before| &before.milter.sockets));
+            let directory = beside.into_iter().find_map(|socket| match socket {
+                Socket::Unix(path) => path.parent(),
+                Socket::Inet(..) => None,
+            });
+            let path = directory.unwrap_or(Path::new(SOCKETS)).join("socketmap.sock");
+            set("socketmap.socket", Socket::Unix(path).to_string().into());
+        }
         let default = config::Sendmail::default();
         let written = before.map_or(&default, |before| &before.sendmail);
         let path = |path: &Path| Value::from(path.to_string_lossy().as_ref());
