@@ -132,7 +132,7 @@ fn by_aliases() -> Result<(), Error> {
         ("virtual-user", ALICE, ALICE, &["virtual@customer.test"], "", &[("dora@other.test", RELAY)]),
         ("virtual-author", BOB, ALICE, &["virtual@customer.test"], "", &[("dora@other.test", RELAY)]),
         ("included", ALICE, ALICE, &["included@mail.customer.test"], "", &[("dora@other.test", RELAY)]),
-        ("odd-sender", "\"al|ice\"@second.test", BOB, &["outside@customer.test"], "", &[("dora@other.test", RELAY)]),
+        ("odd-sender", "alice+a|b@second.test", BOB, &["outside@customer.test"], "", &[("dora@other.test", RELAY)]),
         ("literal", ALICE, ALICE, &["x@[127.0.2.1]"], "", &[("x@[127.0.2.1]", RELAY)]),
         ("literal-meeting", ALICE, ALICE, &["x@[127.0.2.1]"], MEETING, &[("x@[127.0.2.1]", REMOTE)]),
     ] {
