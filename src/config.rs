@@ -43,7 +43,7 @@ pub use self::policy::Policy;
 pub use self::postfix::{DEFAULT_POSTFIX_DIRECTORY, Postfix, TableType};
 pub use self::provider_settings::{name as setting_name, value as setting_value};
 pub use self::scope::{DEFAULT_SCOPE, HoldBack, Scope, ScopeMode, Scopes, name as scope_name};
-pub use self::sendmail::{DEFAULT_SENDMAIL_DIRECTORY, Sendmail};
+pub use self::sendmail::{DEFAULT_SENDMAIL_DIRECTORY, LOCAL_MAILERS, Sendmail};
 pub use self::socketmap::Socketmap;
 pub use self::telemetry::Telemetry;
 use crate::case::Limits;

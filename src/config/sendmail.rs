@@ -10,6 +10,24 @@ pub const DEFAULT_SENDMAIL_DIRECTORY: &str = "/etc/mail";
 
 const DEFAULT_PROGRAM: &str = "/usr/sbin/sendmail";
 
+/// The mailers that deliver on this host, or not at all (sendmail's cf/mailer folder, and its built-in ones).
+pub const LOCAL_MAILERS: [&str; 14] = [
+    "local",
+    "prog",
+    "*file*",
+    "*include*",
+    "error",
+    "discard",
+    "cyrus",
+    "cyrusbb",
+    "cyrusv2",
+    "procmail",
+    "pop",
+    "usenet",
+    "fax",
+    "qpage",
+];
+
 /// The Sendmail of this host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sendmail {

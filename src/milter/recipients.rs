@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use indymilter::Macros;
 
 use crate::address::Address;
+use crate::config::LOCAL_MAILERS;
 use crate::judge::Site;
 
 /// The recipients that Sendmail has taken, in their order.
@@ -26,24 +27,6 @@ pub struct Recipient {
     /// `{rcpt_addr}`: the address that it made of the argument.
     address: Option<CString>,
 }
-
-/// The mailers that deliver on this host, or not at all (sendmail's cf/mailer folder, and its built-in ones).
-const LOCAL_MAILERS: [&str; 14] = [
-    "local",
-    "prog",
-    "*file*",
-    "*include*",
-    "error",
-    "discard",
-    "cyrus",
-    "cyrusbb",
-    "cyrusv2",
-    "procmail",
-    "pop",
-    "usenet",
-    "fax",
-    "qpage",
-];
 
 impl Recipients {
     /// With the parameters of the MAIL command: whoever uses RFC 3461 has been offered it.

@@ -8,9 +8,12 @@ mod access;
 mod access_map;
 mod cf;
 mod command;
+pub mod delivery;
 mod existing;
+pub mod inspect;
 pub mod listener;
 mod mc;
+mod milter_client;
 mod next_hop;
 mod notes;
 pub mod queue;
@@ -33,6 +36,7 @@ use crate::provider::Provider;
 
 pub use cf::Cf;
 pub use existing::{Compiled, Existing, ExistingError};
+pub use milter_client::milter_client;
 
 /// The mailer that goes to the relay.
 pub const RELAY_MAILER: &str = "conbool";

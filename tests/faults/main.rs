@@ -12,19 +12,30 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use installation::Installation;
+use installation::{Breakable, Installation};
 use lab::Error;
+use lab::postfix::Postfix;
+use lab::sendmail::Sendmail;
 use table::{Expected, Fault};
 
 fn main() -> ExitCode {
     lab::main(|| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults");
-        let mut trials = vec![lab::trial("a_good_installation", good)];
+        let table = |name: &str| table::read(&folder.join(name).with_extension("faults"));
+        let mut trials = vec![
+            lab::trial("a_good_installation", good::<Postfix>),
+            lab::trial("a_good_installation_with_sendmail", good::<Sendmail>),
+        ];
         for name in ["config", "sockets", "mail-server", "queue", "dns", "relay"] {
-            let faults = table::read(&folder.join(name).with_extension("faults"))?;
-            trials.push(lab::trial(&format!("faults_of_{name}"), move || seeded(name, &faults)));
+            let faults = table(name)?;
+            trials.push(lab::trial(&format!("faults_of_{name}"), move || seeded::<Postfix>(name, &faults)));
+        }
+        for name in ["sendmail", "sendmail-sockets", "sendmail-queue", "sendmail-relay"] {
+            let faults = table(name)?;
+            trials.push(lab::trial(&format!("faults_of_{name}"), move || seeded::<Sendmail>(name, &faults)));
         }
         trials.push(lab::trial("a_probe_arrives_by_way_of_the_relay", probe_arrives));
+        trials.push(lab::trial("a_probe_arrives_by_way_of_sendmail", probe_arrives_by_sendmail));
         trials.push(lab::trial("a_probe_that_does_not_arrive", probe_is_deferred));
         Ok(trials)
     })
@@ -36,7 +47,7 @@ fn of_check<'a>(found: &'a [installation::Found], check: &str) -> Result<&'a ins
 }
 
 fn probe_arrives() -> Result<(), Error> {
-    let installation = Installation::new("probe")?;
+    let installation = Installation::<Postfix>::new("probe")?;
     let found = installation.doctor(&["--probe", "carol@remote.test", "sockets"])?;
     if let Some(difference) = difference(&found, &[]) {
         return Err(difference.into());
@@ -56,8 +67,23 @@ fn probe_arrives() -> Result<(), Error> {
     }
 }
 
+/// Its log is where syslog writes it elsewhere.
+fn probe_arrives_by_sendmail() -> Result<(), Error> {
+    let installation = Installation::<Sendmail>::new("sendmail-probe")?;
+    installation.show_log_as_syslogs()?;
+    let found = installation.doctor(&["--probe", "carol@remote.test", "sockets"])?;
+    if let Some(difference) = difference(&found, &[]) {
+        return Err(difference.into());
+    }
+    let delivery = of_check(&found, "probe-delivery")?;
+    if !delivery.seen.contains("sent by conbool to relay.conbool.test") || !delivery.seen.contains("Verified TLS") {
+        return Err(format!("{delivery}").into());
+    }
+    Ok(())
+}
+
 fn probe_is_deferred() -> Result<(), Error> {
-    let mut installation = Installation::new("probe-deferred")?;
+    let mut installation = Installation::<Postfix>::new("probe-deferred")?;
     let step = "postconf -P conbool-relay/unix/smtp_tls_secure_cert_match=wrong.conbool.test";
     installation.break_by(&[table::Step::Shell(step.to_owned())])?;
     let found = installation.doctor(&["--probe", "carol@remote.test", "sockets"])?;
@@ -68,8 +94,8 @@ fn probe_is_deferred() -> Result<(), Error> {
     Ok(())
 }
 
-fn good() -> Result<(), Error> {
-    let installation = Installation::new("good")?;
+fn good<M: Breakable>() -> Result<(), Error> {
+    let installation = Installation::<M>::new(&format!("good-{}", M::NAME))?;
     let found = installation.doctor(&[])?;
     let areas: std::collections::BTreeSet<&str> = found.iter().map(|finding| finding.area.as_str()).collect();
     if areas.len() != 5 {
@@ -82,8 +108,8 @@ fn good() -> Result<(), Error> {
 }
 
 /// One installation, broken and mended again and again.
-fn seeded(area: &str, faults: &[Fault]) -> Result<(), Error> {
-    let mut installation = Installation::new(area)?;
+fn seeded<M: Breakable>(area: &str, faults: &[Fault]) -> Result<(), Error> {
+    let mut installation = Installation::<M>::new(area)?;
     let mut wrong = String::new();
     for fault in faults {
         let areas: Vec<&str> = fault.expected.iter().map(|expected| expected.area.as_str()).collect();
@@ -94,6 +120,17 @@ fn seeded(area: &str, faults: &[Fault]) -> Result<(), Error> {
         let found = installation.doctor(&areas)?;
         if let Some(difference) = difference(&found, &fault.expected) {
             writeln!(wrong, "== {}\n{difference}", fault.name)?;
+        } else if fault.is_mended {
+            let remedy = found.iter().find(|finding| finding.status != "pass").map(|finding| &*finding.mend);
+            let taken = installation.take_remedy(remedy.unwrap_or_default());
+            match taken.and_then(|()| installation.doctor(&areas)) {
+                Ok(found) => {
+                    if let Some(difference) = difference(&found, &[]) {
+                        writeln!(wrong, "== {}, mended\n{difference}", fault.name)?;
+                    }
+                }
+                Err(error) => writeln!(wrong, "== {}, mended\n{error}", fault.name)?,
+            }
         }
         if let Err(error) = installation.mend() {
             writeln!(wrong, "== after {}\n{error}", fault.name)?;

@@ -13,6 +13,8 @@ pub struct Fault {
     pub name: String,
     pub steps: Vec<Step>,
     pub expected: Vec<Expected>,
+    /// Whether what the first of these findings says is done then, and has to mend it.
+    pub is_mended: bool,
 }
 
 /// One thing that is done.
@@ -20,6 +22,8 @@ pub struct Fault {
 pub enum Step {
     /// Commands of a shell.
     Shell(String),
+    /// The same, without the mail server being told.
+    Unnoticed(String),
     /// Something that a shell in the lab cannot do: `daemon`, `dns`, with its arguments.
     Lab(String),
 }
@@ -61,7 +65,7 @@ pub fn read(file: &Path) -> Result<Vec<Fault>, Error> {
     for (number, line) in text.lines().enumerate() {
         let wrong = |what: &str| format!("{}:{}: {what}", file.display(), number + 1);
         if let Some(name) = line.strip_prefix("== ") {
-            faults.push(Fault { name: name.to_owned(), steps: Vec::new(), expected: Vec::new() });
+            faults.push(Fault { name: name.to_owned(), steps: Vec::new(), expected: Vec::new(), is_mended: false });
             continue;
         }
         if line.trim().is_empty() || line.starts_with('#') {
@@ -70,8 +74,12 @@ pub fn read(file: &Path) -> Result<Vec<Fault>, Error> {
         let fault = faults.last_mut().ok_or_else(|| wrong("no fault begins here"))?;
         if let Some(command) = line.strip_prefix("$ ") {
             fault.steps.push(Step::Shell(command.to_owned()));
+        } else if let Some(command) = line.strip_prefix("& ") {
+            fault.steps.push(Step::Unnoticed(command.to_owned()));
         } else if let Some(step) = line.strip_prefix("! ") {
             fault.steps.push(Step::Lab(step.to_owned()));
+        } else if line == "mended" {
+            fault.is_mended = true;
         } else {
             let mut parts = line.split('|').map(str::trim);
             let mut next = || parts.next().map(str::to_owned);

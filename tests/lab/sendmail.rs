@@ -70,6 +70,8 @@ impl Prepared {
         fs::set_permissions(etc.join("deliver"), fs::Permissions::from_mode(0o755))?;
         fs::write(etc.join("sasl/Sendmail.conf"), log_in_settings(&etc.join("sasldb2")))?;
         add_passwords(&etc.join("sasldb2"))?;
+        // What setup prints depends on it.
+        prepared.write_mc()?;
         Ok(prepared)
     }
 
@@ -99,6 +101,12 @@ impl Prepared {
         Ok(fs::write(&file, fs::read_to_string(&file)? + lines)?)
     }
 
+    fn write_mc(&self) -> Result<(), Error> {
+        let text = include_str!("sendmail/sendmail.mc");
+        let text = text.replace("@features@", self.features.trim_end()).replace("@rules@", self.rules.trim_end());
+        Ok(fs::write(self.config().join("sendmail.mc"), self.fill_in(&text))?)
+    }
+
     /// Compiles the configuration and starts Sendmail.
     pub fn start(self) -> Result<Sendmail, Error> {
         let mut sendmail = self.compiled()?;
@@ -109,9 +117,7 @@ impl Prepared {
     /// A Sendmail that could be started.
     pub fn compiled(self) -> Result<Sendmail, Error> {
         let etc = self.config();
-        let text = include_str!("sendmail/sendmail.mc");
-        let text = text.replace("@features@", self.features.trim_end()).replace("@rules@", self.rules.trim_end());
-        fs::write(etc.join("sendmail.mc"), self.fill_in(&text))?;
+        self.write_mc()?;
         fs::write(etc.join("submit.mc"), self.fill_in(include_str!("sendmail/submit.mc")))?;
         let sendmail = Sendmail { dir: self.dir, process: None };
         sendmail.compile()?;

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use conbool_milter::config::Config;
+use conbool_milter::lock_down::Mode;
+use conbool_milter::provider::Provider;
 
 use super::daemon::{Daemon, program};
 use super::maillog::QueueFile;
@@ -116,7 +118,9 @@ impl<M: MailServer> Site<M> {
         if M::NAME == Postfix::NAME && !config.has_static_sender_table() {
             wait_for("the sender table", || table.exists().then_some(()))?;
         }
-        if let Some(mx_hosts) = &config.lock_down.mx_hosts {
+        let of_provider = || Provider::load(&config.provider).map_or(Mode::Off, |provider| provider.lock_down);
+        let is_watched = config.lock_down.mode.unwrap_or_else(of_provider) == Mode::Auto;
+        if let Some(mx_hosts) = config.lock_down.mx_hosts.as_ref().filter(|_| is_watched) {
             // It takes more than one look at the MX records before strangers are refused.
             let ours = mx_hosts.iter().any(|host| host == MAIL_SERVER.0);
             let state = if ours { "lock-down is enforced" } else { "lock-down is not enforced yet" };

@@ -74,7 +74,10 @@ fn arrives(site: &Site<impl MailServer>, token: &str, expected: &[(&str, Place)]
     if last == expected {
         return Ok(());
     }
-    Err(format!("{token}: {arrived:?}, expected {expected:?}, but found {last:?}").into())
+    let missing: Vec<_> = expected.iter().filter(|copy| !last.contains(copy)).collect();
+    let others: Vec<_> = last.iter().filter(|copy| !expected.contains(copy)).collect();
+    let counts = format!("{} copies of {token}, {} expected", last.len(), expected.len());
+    Err(format!("{arrived:?}: {counts}; missing: {missing:?}; not expected: {others:?}").into())
 }
 
 /// Each recipient's copy and where it is, sorted.

@@ -138,7 +138,14 @@ impl Host {
     pub fn resolve(&self, address: &str) -> Result<String, Error> {
         let quiet: String = fs::read_to_string(file("sendmail.cf"))?
             .lines()
-            .map(|line| if line.starts_with("Kconbool ") { "Kconbool null\n".into() } else { format!("{line}\n") })
+            .map(|line| {
+                if line.starts_with("Kconbool ") {
+                    "Kconbool null".to_owned()
+                } else {
+                    line.replace("$: none $)", "$: usual $)")
+                }
+            })
+            .map(|line| line + "\n")
             .collect();
         fs::write(file("quiet.cf"), quiet)?;
         fs::write(file("question"), format!("/parse {address}\n"))?;

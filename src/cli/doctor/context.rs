@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use tokio::time::Instant;
 
+use crate::address::AddressSet;
 use crate::config::{self, Config, ConfigError, ConfigErrors};
 use crate::finding::{Area, Finding, Status};
 use crate::mta::postfix::quoted;
 use crate::provider::Provider;
+use crate::sources::Loaded;
 
 /// What is known before anything is examined.
 #[derive(Debug)]
@@ -30,6 +32,18 @@ impl Context {
         let (config, errors) = config::salvage(file);
         let provider = Provider::load(&config.provider).ok();
         Self { file: file.to_owned(), config, errors, provider, deadline }
+    }
+
+    /// Somebody whose mail goes to the relay: the postmaster of a domain in scope, or else the first in it.
+    pub fn sender_in_scope(&self) -> Option<String> {
+        let directory = crate::cli::directory(&self.config);
+        let sets = Loaded::offline(&self.config, directory.as_ref()).ok()?.sets();
+        let set: &AddressSet = &sets.default;
+        let mut entries: Vec<&str> = set.iter().collect();
+        entries.sort_unstable();
+        let domain = entries.iter().find(|entry| entry.starts_with('@') && set.share().is_all());
+        let address = || entries.iter().find(|entry| !entry.starts_with('@')).map(|entry| (*entry).to_owned());
+        domain.map(|domain| format!("postmaster{domain}")).or_else(address)
     }
 
     /// A command line of this program for the same configuration.

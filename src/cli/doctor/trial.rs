@@ -6,11 +6,9 @@ use tokio::time::{Instant, sleep};
 
 use super::context::Context;
 use super::mail_server;
-use crate::address::AddressSet;
 use crate::cli::status::{Answer, client};
 use crate::finding::{Area, Finding, Status};
 use crate::mta::delivery::{Delivery, Post};
-use crate::sources::Loaded;
 use crate::telemetry::probes::PROBE;
 use crate::telemetry::status::ProbeStatus;
 
@@ -42,7 +40,7 @@ pub async fn run(context: &Context, recipient: &str, deadline: Instant) -> Vec<F
         let seen = format!("{domain} is hosted here: name an address elsewhere, whose mail you can look at");
         return vec![finding("probe-submission", Status::Fail, seen)];
     }
-    let Some(sender) = sender(context) else {
+    let Some(sender) = context.sender_in_scope() else {
         let seen = "no sender is in scope, so that no message would go to the relay".to_owned();
         return vec![finding("probe-submission", Status::Fail, seen)];
     };
@@ -70,18 +68,6 @@ pub async fn run(context: &Context, recipient: &str, deadline: Instant) -> Vec<F
     findings.push(verdict(&seen, context, finding));
     findings.push(outcome(&seen, context, post.name(), finding));
     findings
-}
-
-/// Somebody whose mail goes to the relay: the postmaster of a domain in scope, or else the first in it.
-fn sender(context: &Context) -> Option<String> {
-    let directory = crate::cli::directory(&context.config);
-    let sets = Loaded::offline(&context.config, directory.as_ref()).ok()?.sets();
-    let set: &AddressSet = &sets.default;
-    let mut entries: Vec<&str> = set.iter().collect();
-    entries.sort_unstable();
-    let domain = entries.iter().find(|entry| entry.starts_with('@') && set.share().is_all());
-    let address = || entries.iter().find(|entry| !entry.starts_with('@')).map(|entry| (*entry).to_owned());
-    domain.map(|domain| format!("postmaster{domain}")).or_else(address)
 }
 
 /// What was seen of the message so far.

@@ -47,3 +47,34 @@ fn key(address: IpAddr, groups: u8) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(networks: &[&str]) -> Result<Vec<String>, Error> {
+        let networks: Vec<IpNet> = networks.iter().map(|network| network.parse().unwrap()).collect();
+        let key = |line: String| line.strip_prefix("Connect:").unwrap().strip_suffix("\tRELAY").unwrap().to_owned();
+        Ok(lines(&networks)?.into_iter().map(key).collect())
+    }
+
+    #[test]
+    fn networks_by_their_beginnings() {
+        assert_eq!(keys(&["192.0.2.0/24", "10.0.0.0/8"]).unwrap(), ["192.0.2", "10"]);
+        let quarters = ["198.51.100", "198.51.101", "198.51.102", "198.51.103"];
+        assert_eq!(keys(&["198.51.100.0/22"]).unwrap(), quarters);
+        assert_eq!(keys(&["192.0.2.8/31", "192.0.2.1/32"]).unwrap(), ["192.0.2.8", "192.0.2.9", "192.0.2.1"]);
+        assert_eq!(keys(&["192.0.2.128/25"]).unwrap().len(), 128);
+        assert_eq!(keys(&["2001:db8::/32"]).unwrap(), ["IPv6:2001:db8"]);
+        assert_eq!(keys(&["2001:db8::/31"]).unwrap(), ["IPv6:2001:db8", "IPv6:2001:db9"]);
+        assert_eq!(keys(&["2001:db8:0:1::/64"]).unwrap(), ["IPv6:2001:db8:0:1"]);
+        assert_eq!(keys(&["2001:db8::1/128"]).unwrap(), ["IPv6:2001:db8:0:0:0:0:0:1"]);
+    }
+
+    #[test]
+    fn no_network_takes_too_many_lines() {
+        assert_eq!(keys(&["2001:db8::/33"]), Err(Error::TooManyLines("2001:db8::/33".parse().unwrap())));
+        assert!(keys(&["2001:db8::/36"]).is_ok_and(|keys| keys.len() == 4096));
+        assert!(keys(&["2001:db8::/36", "192.0.2.0/24"]).is_err());
+    }
+}

@@ -76,10 +76,13 @@ impl Existing {
         self.mc.is_some() || self.cf.is_some()
     }
 
-    /// What the site has without us, as far as that is known.
+    /// What the site has without us, as far as that is known: if m4 does not tell, what is in force, unless that has our
+    /// blocks in it.
     pub fn site(&self) -> Cf {
         let made = self.site.as_ref().and_then(|site| site.as_ref().ok());
-        Cf::parse(made.or(self.cf.as_ref()).map(String::as_str).unwrap_or_default())
+        let is_the_sites = |mc: &String| mc::without_blocks(mc).is_ok_and(|site| site == *mc);
+        let in_force = self.cf.as_ref().filter(|_| self.mc.as_ref().is_none_or(is_the_sites));
+        Cf::parse(made.or(in_force).map(String::as_str).unwrap_or_default())
     }
 
     /// What is in force.

@@ -6,6 +6,13 @@ use super::{Cf, MILTER, Request, rules};
 pub fn notes(request: &Request<'_>, site: &Cf, names: &rules::Names) -> Vec<String> {
     let existing = request.existing;
     let mut notes = Vec::new();
+    if names.socketmap.is_none() {
+        notes.push(
+            "socketmap.socket is not set, so that Sendmail does not ask where mail goes that bears no mark: what aliases, \
+             .forward files and sendmail(1) as root send to other domains goes past the relay, whoever sent it."
+                .to_owned(),
+        );
+    }
     if !existing.is_known() {
         notes.push(
             "Nothing is known of Sendmail's present configuration: what stands here is for one without access_db, \

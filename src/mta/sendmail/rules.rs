@@ -50,6 +50,9 @@ pub fn routing(names: &Names) -> String {
         let _ = writeln!(text, "K{MAP} socket -f -q -d{PATIENCE}s -T<TMPF> {socketmap}");
     }
     let _ = writeln!(text, "LOCAL_RULE_0\nR$*\t$: $>{RULESET} $1\nLOCAL_RULESETS\nS{RULESET}");
+    // Ruleset 0 asks twice for address literals. The second time, what was said the first time is not asked again: no address
+    // of anybody's has this behind it.
+    text += "R$* < @ [ $+ ] > $* $| passed\t$@ $1 < @ [ $2 ] > $3\n";
     text += "R$*\t$: $&{addr_type} $| $1\nRe s $| $*\t$@ $1\nR$* $| $*\t$: < @ > $2\n";
     for (mark, pseudo_domain) in [("relay", RELAY_PSEUDO_DOMAIN), ("direct", DIRECT_PSEUDO_DOMAIN)] {
         let pseudo_domain = pseudo_domain.replace('.', " . ");
@@ -57,9 +60,10 @@ pub fn routing(names: &Names) -> String {
     }
     text += "R< $={ConboolMark} > $* % [ $+ ] < @ lit . > $*\t$: < $1 > $2 < @ [ $3 ] > $4\n";
     text += if names.socketmap.is_some() { ASK } else { "R< @ > $*\t$@ $1\n" };
-    text += "R< usual > $*\t$@ $1\n";
-    if names.direct.is_none() {
-        text += "R< direct > $*\t$@ $1\n";
+    let as_ever: &[&str] = if names.direct.is_none() { &["usual", "direct"] } else { &["usual"] };
+    for answer in as_ever {
+        let _ = writeln!(text, "R< {answer} > $* < @ [ $+ ] > $*\t$@ $1 < @ [ $2 ] > $3 $| passed");
+        let _ = writeln!(text, "R< {answer} > $*\t$@ $1");
     }
     text += "R< $={ConboolMark} > $* < @ $+ > $*\t$: < $1 > $2 < @ $3 > $4 $| $>ConboolMailertable $3\n";
     text += "R< $={ConboolMark} > $* $| found\t$@ $2\n";

@@ -33,7 +33,8 @@ fn seconds(text: &str) -> Option<u64> {
 
 /// One of the times in an equate `T`, in seconds.
 fn time(equate: &str, which: char, default: u64) -> u64 {
-    let value = equate.split(';').filter_map(|part| part.trim().split_once(':')).find(|(name, _)| name.starts_with(which));
+    let value =
+        equate.split(';').filter_map(|part| part.trim().split_once(':')).find(|(name, _)| name.starts_with(which));
     value.and_then(|(_, value)| seconds(value.trim())).unwrap_or(default)
 }
 
@@ -42,10 +43,10 @@ fn names(list: &str) -> Vec<&str> {
     list.split([',', ';']).map(str::trim).filter(|name| !name.is_empty()).collect()
 }
 
-/// A field of DaemonPortOptions, which are told by their first letters.
-fn field<'a>(options: &'a str, name: &str) -> Option<&'a str> {
-    let fields = options.split(',').filter_map(|field| field.split_once('='));
-    fields.map(|(key, value)| (key.trim(), value.trim())).find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v)
+/// A field of DaemonPortOptions. Sendmail goes by the first letter of a field's name.
+pub(super) fn field(options: &str, letter: char) -> Option<&str> {
+    let fields = options.split(',').filter_map(|field| field.trim().split_once('='));
+    fields.into_iter().find(|(name, _)| name.starts_with(letter)).map(|(_, value)| value.trim())
 }
 
 impl Inspection<'_> {
@@ -62,10 +63,7 @@ impl Inspection<'_> {
         match asked.iter().position(|name| *name == MILTER) {
             Some(_) => self.pass(CHECK, MILTER, format!("InputMailFilters={}", asked.join(","))),
             None => {
-                let seen = format!(
-                    "InputMailFilters={}, without {MILTER}: no message is judged",
-                    asked.join(",")
-                );
+                let seen = format!("InputMailFilters={}, without {MILTER}: no message is judged", asked.join(","));
                 let mend = self.mend_cf();
                 self.mend(Status::Fail, (CHECK, MILTER), seen, mend);
             }
@@ -110,9 +108,8 @@ impl Inspection<'_> {
     fn times(&mut self, ours: &Agent) {
         const CHECK: &str = "milter-times";
         let equate = ours.equate("T").unwrap_or_default();
-        let short = TIMES_OF.iter().find(|(which, _, default)| {
-            time(equate, *which, *default) < time(TIMES, *which, *default)
-        });
+        let short =
+            TIMES_OF.iter().find(|(which, _, default)| time(equate, *which, *default) < time(TIMES, *which, *default));
         match short {
             None => self.pass(CHECK, MILTER, format!("T={equate}")),
             Some((which, what, default)) => {
@@ -154,12 +151,12 @@ impl Inspection<'_> {
         const CHECK: &str = "milter-override";
         let mut well = true;
         for options in cf.options("DaemonPortOptions") {
-            let own = field(options, "InputMailFilters");
+            let own = field(options, 'I');
             if own.is_none_or(|own| names(own).contains(&MILTER)) {
                 continue;
             }
             well = false;
-            let name = field(options, "Name").unwrap_or("Daemon0").to_owned();
+            let name = field(options, 'N').unwrap_or("Daemon0").to_owned();
             let seen = format!("DaemonPortOptions={options}: what comes there is not judged");
             let mend = format!(
                 "add {MILTER} to InputMailFilters in that DAEMON_OPTIONS of sendmail.mc, or take it out, then {}",
@@ -196,8 +193,8 @@ mod tests {
     #[test]
     fn fields_of_a_listener() {
         let options = "Port=587,Addr=::1, Family=inet6, Name=MSA,M=Ea, InputMailFilters=one;two";
-        assert_eq!(field(options, "Name"), Some("MSA"));
-        assert_eq!(field(options, "InputMailFilters").map(names), Some(vec!["one", "two"]));
-        assert_eq!(field("Name=MTA", "InputMailFilters"), None);
+        assert_eq!(field(options, 'N'), Some("MSA"));
+        assert_eq!(field(options, 'I').map(names), Some(vec!["one", "two"]));
+        assert_eq!(field("Name=MTA", 'I'), None);
     }
 }
