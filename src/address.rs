@@ -24,6 +24,19 @@ pub fn normalize_domain(domain: &str) -> String {
     idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_lowercase())
 }
 
+/// The address that Sendmail makes of one without `@`: `domain!user` and `user%domain` are `user@domain` to it (ruleset
+/// 3; cf/README, "nouucp"). Every other one stays as it is.
+pub fn with_at_sign(text: &str) -> Cow<'_, str> {
+    if text.contains(['@', '"']) {
+        return text.into();
+    }
+    let bang = text.split_once('!').map(|(domain, user)| (user, domain));
+    match bang.or_else(|| text.rsplit_once('%')) {
+        Some((user, domain)) => format!("{user}@{domain}").into(),
+        None => text.into(),
+    }
+}
+
 /// A mailbox address, normalised for comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
@@ -113,6 +126,22 @@ fn unquote(local_part: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sendmail_reads_addresses_without_an_at_sign() {
+        for (text, address) in [
+            ("customer.test!alice", "alice@customer.test"),
+            ("customer.test!remote.test!alice", "remote.test!alice@customer.test"),
+            ("alice%customer.test", "alice@customer.test"),
+            ("alice%second.test%customer.test", "alice%second.test@customer.test"),
+            ("alice%remote.test@customer.test", "alice%remote.test@customer.test"),
+            ("\"a!b\"", "\"a!b\""),
+            ("alice", "alice"),
+            ("", ""),
+        ] {
+            assert_eq!(with_at_sign(text), address);
+        }
+    }
 
     #[test]
     fn every_way_to_write_an_address_gives_the_same_one() {

@@ -17,7 +17,8 @@ use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 
 pub use modes::Modes;
-use sender::{Sender, direction, is_null};
+pub use sender::is_null;
+use sender::{Sender, direction};
 
 use crate::address::Address;
 use crate::case::{Case, Limits, MailServer};
@@ -31,7 +32,7 @@ use crate::verdict::{
     Direction, Disposition, HeaderEdit, Kind, Mode, Peer, Reason, Reply, Route, SPAM_FLAG_FIELD, Spam, Verdict,
 };
 
-pub use admission::{hands_back, locked, unproven_relay};
+pub use admission::{hands_back, locked, not_handed_back, unproven_relay};
 
 /// One site: its domains, whom it trusts, whose mail is in scope, and its rules.
 #[derive(Debug, Clone)]

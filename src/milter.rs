@@ -134,7 +134,8 @@ fn negotiate(context: &mut NegotiateContext<Session>, actions: Actions, options:
     context.requested_actions = NEEDED_ACTIONS | on_recipients;
     // indymilter has put in the stages without a callback; an old mail server may not know them all.
     let mut wanted = context.requested_opts | WANTED_OPTIONS;
-    wanted.set(ProtoOpts::NOREPLY_RCPT, !site.lock_down.may_refuse());
+    let may_relay = !is_postfix && site.relay.is_some_and(|relay| relay.hands_back);
+    wanted.set(ProtoOpts::NOREPLY_RCPT, !site.lock_down.may_refuse() && !may_relay);
     context.requested_opts = wanted & options;
     for (stage, names) in MACROS {
         // What Sendmail alone is asked for.

@@ -315,6 +315,17 @@ pub fn verdict_not_carried_out(queue_id: &str, failure: &dyn std::error::Error) 
     error!(queue_id = cut(queue_id), error = %failure, "verdict not carried out; the message is refused for now");
 }
 
+/// The relay named a recipient elsewhere whom it may not reach through us.
+pub fn recipient_not_handed_back(client: &Client, sender: &str, recipient: &str) {
+    info!(
+        from = cut(sender),
+        to = cut(recipient),
+        client = client.address.map(|address| address.to_canonical().to_string()).as_deref().unwrap_or("unknown"),
+        reason = "relay-foreign-sender",
+        "recipient refused: the relay may hand back mail of hosted senders only"
+    );
+}
+
 /// A message went past a limit and is refused for now; its own log line says which.
 pub fn limit_reached(limit: Limit) {
     LEDGER.limit(match limit {

@@ -146,3 +146,14 @@ pub fn hands_back(site: &Site, client: &Client, sender: &str, recipient: &str) -
         && hosted(sender) == Some(true)
         && hosted(recipient) == Some(false)
 }
+
+/// The reply to a recipient elsewhere whom the relay may not reach through us ([`hands_back`]), for a mail server that
+/// itself lets the relay's addresses send to anybody; `None` for every other client.
+pub fn not_handed_back(site: &Site, client: &Client, sender: &str, recipient: &str) -> Option<Reply> {
+    let is_relay = site.trust.peer(client) == Ok(Peer::Relay);
+    (is_relay && !hands_back(site, client, sender, recipient)).then(|| Reply {
+        code: "550",
+        enhanced: "5.7.1",
+        text: "Relaying denied: the relay hands back mail of hosted senders only".into(),
+    })
+}

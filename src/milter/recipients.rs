@@ -104,6 +104,13 @@ impl Recipient {
     }
 }
 
+/// Whether a RCPT command names somebody at a hosted domain, and nobody elsewhere by way of it.
+pub fn is_at_hosted_domain(site: &Site, path: &str) -> bool {
+    Address::parse(path).is_some_and(|address| {
+        site.hosted.contains(address.domain()) && !address.local_part().contains(['%', '!', '@', ':'])
+    })
+}
+
 /// Whether an ESMTP parameter has this keyword.
 pub fn is_of(parameter: &CStr, keyword: &str) -> bool {
     let parameter = parameter.to_bytes();

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use indymilter::{Macros, ProtoOpts, SocketInfo, Status};
 
-use super::recipients::{Recipient, Recipients};
+use super::recipients::{Recipient, Recipients, is_at_hosted_domain};
 use super::under_way::{Place, UnderWay};
 use super::xtext;
+use crate::address::with_at_sign;
 use crate::case::{Case, Client, HeaderSection, Limit, MailServer};
 use crate::judge::{self, Site};
 use crate::routing::{self, Routes, Transaction};
@@ -170,13 +171,20 @@ impl Session {
             ..Case::default()
         };
         case.envelope.sender = path(arguments);
+        if self.mail_server == MailServer::Sendmail {
+            case.envelope.sender = with_at_sign(&case.envelope.sender).into_owned();
+        }
         let queue_id = text(c"i").unwrap_or_default();
         // The message before it has ended.
         self.message = None;
         let place = under_way.enter(site.limits.messages);
         let is_one_too_many = place.is_none();
         let from_sendmail = (self.mail_server == MailServer::Sendmail).then(|| FromSendmail {
-            transaction: routes.begin(&queue_id, routing::by_sender(&site, &case.envelope.sender)),
+            transaction: routes.begin(
+                &queue_id,
+                &case.envelope.sender,
+                routing::by_sender(&site, &case.envelope.sender),
+            ),
             recipients: Recipients::of_mail(arguments),
         });
         let message = self.message.insert(Message { site, case, queue_id, from_sendmail, body_skipped: false, place });
@@ -203,12 +211,22 @@ impl Session {
                 return (Status::Reject, Some(locked.reply(case.client.address)));
             }
         }
+        let told = message.from_sendmail.is_some().then(|| Recipient::of_rcpt(arguments, macros));
+        // Sendmail's access map lets the relay's addresses send to anybody; aliases of ours may lead out for everybody.
+        let is_elsewhere = told.as_ref().is_some_and(|told| told.is_external(site, case.host.as_deref()));
+        if is_elsewhere
+            && !is_at_hosted_domain(site, &recipient)
+            && answer != Status::Noreply
+            && let Some(reply) = judge::not_handed_back(site, &case.client, &case.envelope.sender, &recipient)
+        {
+            telemetry::recipient_not_handed_back(&case.client, &case.envelope.sender, &recipient);
+            return (Status::Reject, Some(reply));
+        }
         if case.exceeded.is_some() {
             // Nothing more is kept.
         } else if case.envelope.recipients.len() >= MAX_RECIPIENTS {
             message.exceed(Limit::Recipients);
         } else {
-            let told = message.from_sendmail.is_some().then(|| Recipient::of_rcpt(arguments, macros));
             let size = recipient.len() + size_of::<String>() + told.as_ref().map_or(0, Recipient::size);
             if message.hold(size) {
                 message.case.envelope.recipients.push(recipient);

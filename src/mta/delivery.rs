@@ -64,14 +64,18 @@ pub fn syslogs_file() -> Option<PathBuf> {
 pub fn submit(mut command: Command, message: &str) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |error: std::io::Error| format!("{program}: {error}");
-    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
     if let Some(mut input) = child.stdin.take() {
         input.write_all(message.as_bytes()).map_err(failed)?;
     }
     let output = child.wait_with_output().map_err(failed)?;
     match output.status.success() {
         true => Ok(()),
-        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        false => {
+            let said = [output.stderr, output.stdout].map(|said| String::from_utf8_lossy(&said).trim().to_owned());
+            Err(format!("{program}: {}: {}", output.status, said.join(" ").trim()))
+        }
     }
 }
 

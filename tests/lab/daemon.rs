@@ -40,7 +40,8 @@ pub struct Daemon {
 impl Daemon {
     /// Starts the daemon with a configuration file and waits until its sockets take connections.
     pub fn start(config: &Path, log: &Path) -> Result<Self, Error> {
-        let sockets = Config::load(config).map_err(|error| error.to_string())?.milter.sockets;
+        let loaded = Config::load(config).map_err(|error| error.to_string())?;
+        let sockets = [loaded.milter.sockets, loaded.socketmap.sockets].concat();
         let mut command = Command::new("setpriv");
         command.args(["--reuid", USER, "--regid", USER, "--clear-groups", "--"]);
         command.arg(program()?).args(["run", "--config"]).arg(config).current_dir("/");

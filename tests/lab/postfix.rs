@@ -10,7 +10,7 @@ use std::process::Command;
 use super::maillog::{self, QueueFile};
 use super::process::run;
 use super::site::MailServer;
-use super::users::{ALIASES, DOMAINS, USERS, add_mailboxes, add_passwords, log_in_settings};
+use super::users::{ALIASES, DOMAINS, FORWARD, USERS, add_mailboxes, add_passwords, log_in_settings};
 use super::{Error, Lab, MAIL_SERVER};
 
 /// What a site has before the milter comes: hosted domains, internal clients, TLS, log-in.
@@ -115,7 +115,8 @@ impl Prepared {
         fs::write(etc.join("main.cf"), prepared.fill_in(MAIN_CF) + &prepared.fill_in(extra))?;
         fs::copy("/etc/postfix/master.cf.proto", etc.join("master.cf"))?;
         fs::write(etc.join("mailboxes"), mailbox_table())?;
-        fs::write(etc.join("aliases"), ALIASES.map(|(name, list)| format!("{name}@customer.test {list}\n")).concat())?;
+        let alias = |(name, list)| format!("{name}@customer.test {list}\n");
+        fs::write(etc.join("aliases"), ALIASES.map(alias).concat() + &alias(FORWARD))?;
         prepared.add_log_in()?;
         add_socket_directory(&prepared.dir.join("queue"))?;
         allow_submission(&etc)?;

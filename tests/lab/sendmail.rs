@@ -11,7 +11,7 @@ use super::maillog::{self, QueueFile};
 use super::postfix::add_socket_directory;
 use super::process::{Process, run, wait_for};
 use super::site::MailServer;
-use super::users::{ALIASES, DOMAINS, MAILBOX_OWNER, USERS, add_mailboxes, add_passwords, log_in_settings};
+use super::users::{ALIASES, DOMAINS, FORWARD, MAILBOX_OWNER, USERS, add_mailboxes, add_passwords, log_in_settings};
 use super::{Error, Lab, MAIL_SERVER};
 
 /// Where Sendmail's packages are unpacked.
@@ -132,7 +132,8 @@ fn virtual_users() -> String {
         USERS.map(line).concat() + &format!("@{domain}\terror:5.1.1:550 No such user\n")
     };
     let alias = |(name, _)| format!("{name}@customer.test\t{name}\n");
-    ALIASES.map(alias).concat() + &user(DOMAINS[0], "") + &user(DOMAINS[1], ".second")
+    let forward = format!("{}@customer.test\t{}\n", FORWARD.0, FORWARD.1);
+    ALIASES.map(alias).concat() + &forward + &user(DOMAINS[0], "") + &user(DOMAINS[1], ".second")
 }
 
 fn aliases() -> String {
@@ -208,7 +209,8 @@ impl MailServer for Sendmail {
     const COMMAND: &'static str = "sendmail";
     const SETTINGS: (&'static str, &'static str) = (
         "mail_server = \"sendmail\"\n",
-        "[sendmail]\ndirectory = \"@lab@/etc\"\nprogram = \"/usr/local/lib/conbool-milter-tests/sendmail/usr/libexec/sendmail/sendmail\"\n",
+        "[sendmail]\ndirectory = \"@lab@/etc\"\nprogram = \"/usr/local/lib/conbool-milter-tests/sendmail/usr/libexec/sendmail/sendmail\"\n\
+         [socketmap]\nsocket = \"unix:@lab@/queue/conbool/socketmap.sock\"\n",
     );
     const LOST_CONNECTION: &'static str = "collect: premature EOM";
     type Prepared = Prepared;

@@ -28,6 +28,10 @@ pub const ALIASES: [(&str, &str); 3] = [
     ("newsletter", "frank@customer.test"),
 ];
 
+/// One more, at customer.test, that leads outside: Sendmail resolves it before a milter is asked (virtusertable), the others
+/// after it (aliases).
+pub const FORWARD: (&str, &str) = ("partner", "dora@other.test");
+
 /// User and group who own the mailboxes: nobody.
 pub const MAILBOX_OWNER: u32 = 65534;
 

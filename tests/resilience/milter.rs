@@ -80,8 +80,10 @@ pub fn hangs() -> Result<(), Error> {
     let (_, after) = rest.split_once('\n').ok_or("no times in sendmail.cf")?;
     site.mail_server.stop();
     fs::write(&cf, format!("{before}T=C:2s;S:2s;R:2s;E:4s\n{after}"))?;
-    site.mail_server.run()?;
     let proxy = MilterProxy::in_place_of(&socket(&site))?;
+    site.mail_server.run()?;
+    // The session that found Sendmail ready must not take the first fault.
+    wait_for("Sendmail's first session", || proxy.commands().contains(&b'C').then_some(()))?;
     for command in *b"OMRE" {
         proxy.set(Fault::Silence(command));
         let token = format!("silent-{}", char::from(command));

@@ -1,10 +1,13 @@
 //! The daemon's sockets, as those see them who connect to them.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::context::Context;
 use super::{handshake, mail_server};
@@ -17,6 +20,9 @@ use crate::routing;
 
 const START: &str = "systemctl start conbool-milter";
 
+/// How long the daemon may take to answer a question.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Examines every socket of the milter door and of those that answer questions.
 pub fn examine(context: &Context) -> Vec<Finding> {
     let config = &context.config;
@@ -26,11 +32,15 @@ pub fn examine(context: &Context) -> Vec<Finding> {
         let client = client.as_ref().filter(|client| client.of == *socket);
         findings.extend(milter(socket, client));
     }
-    // Nobody asks it on a host with Sendmail.
-    if mta::mail_server(config) == MailServer::Postfix {
-        findings.extend(config.policy.sockets.iter().map(|socket| policy_socket(socket, config)));
+    // Each is asked by one kind of mail server only.
+    match mta::mail_server(config) {
+        MailServer::Postfix => {
+            findings.extend(config.policy.sockets.iter().map(|socket| policy_socket(socket, config)));
+        }
+        MailServer::Sendmail => {
+            findings.extend(config.socketmap.sockets.iter().map(|socket| socketmap_socket(socket, config)));
+        }
     }
-    findings.extend(config.socketmap.sockets.iter().map(|socket| socketmap_socket(socket, config)));
     findings
 }
 
@@ -206,10 +216,30 @@ fn hosted_domain(config: &Config) -> &str {
 fn answers(
     check: &'static str,
     socket: &Socket,
-    ask: impl FnOnce(Box<dyn handshake::Stream>) -> std::io::Result<String>,
+    ask: impl FnOnce(Box<dyn Stream>) -> std::io::Result<String>,
 ) -> Finding {
-    match handshake::connect(&socket.to_string()).and_then(ask) {
+    match connect(socket).and_then(ask) {
         Ok(answer) => finding(check, socket, Status::Pass, format!("answers {}", answer.trim_end())),
         Err(error) => finding(check, socket, Status::Fail, error.to_string()).mended_by(START),
     }
+}
+
+/// A connection of either family.
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+fn connect(socket: &Socket) -> std::io::Result<Box<dyn Stream>> {
+    Ok(match socket {
+        Socket::Unix(path) => {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Box::new(stream)
+        }
+        Socket::Inet(address, port) => {
+            let stream = TcpStream::connect_timeout(&SocketAddr::new(*address, *port), PATIENCE)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Box::new(stream)
+        }
+    })
 }

@@ -49,21 +49,22 @@ pub fn routing(names: &Names) -> String {
         // Queue ids differ by case, and without quotes an address could pass for another.
         let _ = writeln!(text, "K{MAP} socket -f -q -d{PATIENCE}s -T<TMPF> {socketmap}");
     }
+    // Ruleset 0 calls LOCAL_RULE_0 once more for an address literal, whose mark is gone by then.
+    text += "Kconboolonce macro\n";
     let _ = writeln!(text, "LOCAL_RULE_0\nR$*\t$: $>{RULESET} $1\nLOCAL_RULESETS\nS{RULESET}");
-    // Ruleset 0 asks twice for address literals. The second time, what was said the first time is not asked again: no address
-    // of anybody's has this behind it.
-    text += "R$* < @ [ $+ ] > $* $| passed\t$@ $1 < @ [ $2 ] > $3\n";
     text += "R$*\t$: $&{addr_type} $| $1\nRe s $| $*\t$@ $1\nR$* $| $*\t$: < @ > $2\n";
+    text += "R< @ > $&{ConboolOnce}\t$@ $(conboolonce {ConboolOnce} $@ $) $&{ConboolOnce}\n";
     for (mark, pseudo_domain) in [("relay", RELAY_PSEUDO_DOMAIN), ("direct", DIRECT_PSEUDO_DOMAIN)] {
         let pseudo_domain = pseudo_domain.replace('.', " . ");
         let _ = writeln!(text, "R< @ > $* < @ $+ . {pseudo_domain} . > $*\t$: < {mark} > $1 < @ $2 . > $3");
     }
     text += "R< $={ConboolMark} > $* % [ $+ ] < @ lit . > $*\t$: < $1 > $2 < @ [ $3 ] > $4\n";
     text += if names.socketmap.is_some() { ASK } else { "R< @ > $*\t$@ $1\n" };
-    let as_ever: &[&str] = if names.direct.is_none() { &["usual", "direct"] } else { &["usual"] };
-    for answer in as_ever {
-        let _ = writeln!(text, "R< {answer} > $* < @ [ $+ ] > $*\t$@ $1 < @ [ $2 ] > $3 $| passed");
-        let _ = writeln!(text, "R< {answer} > $*\t$@ $1");
+    text += "R< usual > $*\t$@ $1\n";
+    if names.direct.is_none() {
+        text += "R< direct > $* < @ [ $+ ] > $*\t\
+                 $: < direct > $1 < @ [ $2 ] > $3 $(conboolonce {ConboolOnce} $@ $1 < @ [ $2 ] > $3 $)\n\
+                 R< direct > $*\t$@ $1\n";
     }
     text += "R< $={ConboolMark} > $* < @ $+ > $*\t$: < $1 > $2 < @ $3 > $4 $| $>ConboolMailertable $3\n";
     text += "R< $={ConboolMark} > $* $| found\t$@ $2\n";
