@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Group, User};
 use toml_edit::Value;
 
+use super::super::config_file::strings;
 use super::{Mta, QueueCommands, Sources, Survey, Waiting, Wiring};
 use crate::config::{self, Config, Socket};
 use crate::mta::change::{Change, Content};
@@ -32,6 +33,13 @@ impl Sendmail {
 
     fn cf(&self) -> PathBuf {
         self.places.directory.join("sendmail.cf")
+    }
+
+    /// The mailers that deliver on this host, without those that the milter knows anyhow.
+    fn local_mailers(&self) -> Vec<String> {
+        let cf = self.settings_in_place().unwrap_or_default();
+        let local = cf.mailers().filter(|mailer| mailer.has_flag('l')).map(|mailer| mailer.name.to_ascii_lowercase());
+        local.filter(|name| !config::LOCAL_MAILERS.contains(&name.as_str())).collect()
     }
 
     /// What its sendmail.cf says.
@@ -90,6 +98,11 @@ impl Mta for Sendmail {
         }
         if self.places.program != written.program {
             set("sendmail.program", path(&self.places.program));
+        }
+        let mut local = written.local_mailers.clone();
+        local.extend(self.local_mailers().into_iter().filter(|name| !written.local_mailers.contains(name)));
+        if local != written.local_mailers {
+            set("sendmail.local_mailers", strings(&local));
         }
         settings
     }
