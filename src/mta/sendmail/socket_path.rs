@@ -1,10 +1,24 @@
-//! Whether Sendmail uses a milter's socket: only one that nobody but its owner could have put there.
+//! Where the daemon's sockets are, and whether Sendmail uses them: only those that nobody but their owner could have put
+//! there.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::Cf;
+use crate::config::Socket;
+
+/// Where the daemon's sockets are by default; its service makes this directory at each start of the host.
+pub const SOCKETS: &str = "/run/conbool-milter";
+
+/// A socket for the socketmap, in the directory of the first unix socket of these.
+pub fn beside<'a>(sockets: impl IntoIterator<Item = &'a Socket>) -> Socket {
+    let directory = sockets.into_iter().find_map(|socket| match socket {
+        Socket::Unix(path) => path.parent(),
+        Socket::Inet(..) => None,
+    });
+    Socket::Unix(directory.unwrap_or(Path::new(SOCKETS)).join("socketmap.sock"))
+}
 
 /// What Sendmail would say against a unix socket at this path, whether it is there yet or not: at the start it ends if a
 /// directory on the way to it can be written to by a group or by everybody (Operation Guide, "DontBlameSendmail"). The

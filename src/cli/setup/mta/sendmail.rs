@@ -16,9 +16,6 @@ use crate::mta::sendmail::{
 use crate::provider::Provider;
 use crate::verdict::RELAY_PSEUDO_DOMAIN;
 
-/// Where the sockets are by default; the daemon's service makes this directory at each start of the host.
-const SOCKETS: &str = "/run/conbool-milter";
-
 /// The Sendmail of this host.
 #[derive(Debug)]
 pub struct Sendmail {
@@ -80,7 +77,7 @@ impl Mta for Sendmail {
             internal_networks: found.internal_networks,
             // A smart host stays one: exempt mail is routed as ever.
             next_hop: None,
-            socket: Path::new(SOCKETS).join("milter.sock"),
+            socket: Path::new(socket_path::SOCKETS).join("milter.sock"),
             notes: found.unlisted,
         })
     }
@@ -91,12 +88,7 @@ impl Mta for Sendmail {
         if before.is_none_or(|before| before.socketmap.sockets.is_empty()) {
             let milter = socket.and_then(|socket| config::socket(socket).ok());
             let beside = milter.iter().chain(before.into_iter().flat_map(|before| &before.milter.sockets));
-            let directory = beside.into_iter().find_map(|socket| match socket {
-                Socket::Unix(path) => path.parent(),
-                Socket::Inet(..) => None,
-            });
-            let path = directory.unwrap_or(Path::new(SOCKETS)).join("socketmap.sock");
-            set("socketmap.socket", Socket::Unix(path).to_string().into());
+            set("socketmap.socket", socket_path::beside(beside).to_string().into());
         }
         let default = config::Sendmail::default();
         let written = before.map_or(&default, |before| &before.sendmail);
