@@ -17,7 +17,8 @@ use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 
 pub use modes::Modes;
-use sender::{Sender, direction, is_null};
+pub use sender::is_null;
+use sender::{Sender, direction};
 
 use crate::address::Address;
 use crate::case::{Case, Limits, MailServer};

@@ -180,7 +180,11 @@ impl Session {
         let place = under_way.enter(site.limits.messages);
         let is_one_too_many = place.is_none();
         let from_sendmail = (self.mail_server == MailServer::Sendmail).then(|| FromSendmail {
-            transaction: routes.begin(&queue_id, routing::by_sender(&site, &case.envelope.sender)),
+            transaction: routes.begin(
+                &queue_id,
+                &case.envelope.sender,
+                routing::by_sender(&site, &case.envelope.sender),
+            ),
             recipients: Recipients::of_mail(arguments),
         });
         let message = self.message.insert(Message { site, case, queue_id, from_sendmail, body_skipped: false, place });

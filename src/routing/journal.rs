@@ -116,22 +116,25 @@ impl Current {
         Ok(Self { file, began, lines: 0, length })
     }
 
-    /// Reads a file. What a daemon that was killed left incomplete at its end is cut off.
+    /// Reads a file. A line that a daemon that was killed left incomplete at its end is closed, and counts for nothing; it is
+    /// not cut off, for a daemon that is about to end may still add lines.
     fn load(path: &Path, began: u64, known: &mut Generations) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).append(true).open(path)?;
         let mut bytes = Vec::new();
         (&file).take(MAX_FILE).read_to_end(&mut bytes)?;
-        let length = memrchr(b'\n', &bytes).map_or(0, |last| last + 1);
-        bytes.truncate(length);
+        let whole = memrchr(b'\n', &bytes).map_or(0, |last| last + 1);
+        let is_torn = whole < bytes.len();
+        bytes.truncate(whole);
         for line in bytes.split(|byte| *byte == b'\n') {
             if let Some((queue_id, route)) = verdict(line) {
                 known.insert(queue_id, route);
             }
         }
-        let length = length as u64;
-        if file.metadata()?.len() != length {
-            file.set_len(length)?;
+        if is_torn {
+            // No queue id has a space in it.
+            (&file).write_all(b" \n")?;
         }
+        let length = file.metadata()?.len();
         Ok(Self { file, began, lines: known.len(), length })
     }
 

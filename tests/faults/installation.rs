@@ -260,6 +260,8 @@ impl<M: Breakable> Installation<M> {
         let dir = self.site.lab.dir.clone();
         self.site.mail_server.restore(&dir)?;
         self.shell("chown daemon:postfix queue/conbool && chmod 2750 queue/conbool")?;
+        // A running daemon makes its sockets only once.
+        self.shell("cd queue/conbool; for good in good-*.sock; do test ! -e $good || mv -f $good ${good#good-}; done")?;
         if self.site.daemon.ended() {
             self.shell("rm -f queue/conbool/*.sock")?;
             self.site.daemon = Daemon::start(&self.path("conbool-milter.toml"), &self.path("daemon.log"))?;

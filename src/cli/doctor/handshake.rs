@@ -75,19 +75,19 @@ pub fn shake(socket: &str) -> Result<Negotiated, String> {
     talk(socket, |mut stream| milter::handshake(&mut stream).map_err(|error| error.to_string()))
 }
 
-/// Asks a socketmap of ours where mail of the null sender goes, which is never the relay.
+/// Asks a socketmap of ours where mail of the null sender goes.
 ///
 /// # Errors
 /// A sentence that says what went wrong.
 pub fn ask(socket: &str) -> Result<(), String> {
     let answer = talk(socket, |mut stream| {
-        socketmap::ask(&mut stream, MAP, " | <> | example.invalid").map_err(|error| error.to_string())
+        socketmap::ask(&mut stream, MAP, "setup | | example.invalid").map_err(|error| error.to_string())
     })?;
-    if answer.starts_with("NOTFOUND") { Ok(()) } else { Err(format!("it answers {answer:?}")) }
+    if answer.starts_with("OK ") { Ok(()) } else { Err(format!("it answers {answer:?}, as another service")) }
 }
 
-/// What it is connected to.
-trait Stream: Read + Write {}
+/// A connection of either family.
+pub trait Stream: Read + Write {}
 
 impl<S: Read + Write> Stream for S {}
 
@@ -99,22 +99,29 @@ fn talk<T: Send + 'static>(
     let (done, outcome) = mpsc::channel();
     let socket = socket.to_owned();
     // To connect to a unix socket whose backlog is full takes forever.
-    std::thread::spawn(move || done.send(connect(&socket).and_then(|mut stream| say(stream.as_mut()))));
+    std::thread::spawn(move || {
+        let connected = connect(&socket).map_err(|error| error.to_string());
+        done.send(connected.and_then(|mut stream| say(stream.as_mut())))
+    });
     outcome
         .recv_timeout(PATIENCE + PATIENCE / 2)
         .unwrap_or_else(|_| Err("it takes no connection: the daemon hangs, or all its connections are in use".into()))
 }
 
-fn connect(socket: &str) -> Result<Box<dyn Stream>, String> {
-    let told = |error: io::Error| error.to_string();
+/// Connects to `unix:PATH` or `inet:ADDRESS:PORT`; whatever is said must be said in a time.
+///
+/// # Errors
+/// Of the connection.
+pub fn connect(socket: &str) -> io::Result<Box<dyn Stream>> {
     if let Some(path) = socket.strip_prefix("unix:") {
-        let stream = UnixStream::connect(path).map_err(told)?;
-        let limit = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
-        return limit.map(|()| Box::new(stream) as Box<dyn Stream>).map_err(told);
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)))?;
+        return Ok(Box::new(stream));
     }
     let address = socket.strip_prefix("inet:").and_then(|address| address.parse::<SocketAddr>().ok());
-    let address = address.ok_or_else(|| format!("{socket}: neither unix:PATH nor inet:ADDRESS:PORT"))?;
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(told)?;
-    let limit = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
-    limit.map(|()| Box::new(stream) as Box<dyn Stream>).map_err(told)
+    let address =
+        address.ok_or_else(|| io::Error::other(format!("{socket}: neither unix:PATH nor inet:ADDRESS:PORT")))?;
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)))?;
+    Ok(Box::new(stream))
 }

@@ -1,13 +1,11 @@
 //! The daemon's sockets, as those see them who connect to them.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use super::context::Context;
 use super::{handshake, mail_server};
@@ -19,9 +17,6 @@ use crate::probe::{policy, socketmap};
 use crate::routing;
 
 const START: &str = "systemctl start conbool-milter";
-
-/// How long the daemon may take to answer a question.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Examines every socket of the milter door and of those that answer questions.
 pub fn examine(context: &Context) -> Vec<Finding> {
@@ -38,7 +33,9 @@ pub fn examine(context: &Context) -> Vec<Finding> {
             findings.extend(config.policy.sockets.iter().map(|socket| policy_socket(socket, config)));
         }
         MailServer::Sendmail => {
-            findings.extend(config.socketmap.sockets.iter().map(|socket| socketmap_socket(socket, config)));
+            for socket in &config.socketmap.sockets {
+                findings.extend(socketmap_socket(socket, config, client.as_ref()));
+            }
         }
     }
     findings
@@ -106,7 +103,7 @@ fn why(socket: &Socket, client: Option<&MilterClient>, owner: Option<&Account>) 
     };
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             return Some((
                 "there is no such file: the daemon does not run, or with another configuration".into(),
                 START.into(),
@@ -120,7 +117,7 @@ fn why(socket: &Socket, client: Option<&MilterClient>, owner: Option<&Account>) 
     if let Some((seen, mend)) = owner.and_then(|owner| forbidden(path, &metadata, owner)) {
         return Some((seen, mend));
     }
-    if UnixStream::connect(path).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused) {
+    if UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
         return Some(("nobody listens there: the daemon ended and left the file behind".into(), START.into()));
     }
     match client {
@@ -198,14 +195,27 @@ fn policy_socket(socket: &Socket, config: &Config) -> Finding {
     answers(CHECK, socket, |mut stream| policy::ask(&mut stream, &recipient))
 }
 
-/// A socket of the socketmap.
-fn socketmap_socket(socket: &Socket, config: &Config) -> Finding {
+/// A socket of the socketmap, which `client` asks.
+fn socketmap_socket(socket: &Socket, config: &Config, client: Option<&MilterClient>) -> Vec<Finding> {
     const CHECK: &str = "socketmap";
+    let mut findings = Vec::new();
+    if let Socket::Unix(path) = socket {
+        findings.extend(unguarded(socket, path, client));
+        // Root may connect to everything, and so may we as root.
+        let owner = client.and_then(|client| Account::named(&client.owner));
+        let metadata = fs::symlink_metadata(path).ok();
+        if let Some((seen, mend)) = owner.zip(metadata).and_then(|(owner, metadata)| forbidden(path, &metadata, &owner))
+        {
+            findings.push(finding(CHECK, socket, Status::Fail, seen).mended_by(mend));
+            return findings;
+        }
+    }
     let key = format!("doctor | | {}", hosted_domain(config));
-    answers(CHECK, socket, |mut stream| match socketmap::ask(&mut stream, routing::MAP, &key)? {
+    findings.push(answers(CHECK, socket, |mut stream| match socketmap::ask(&mut stream, routing::MAP, &key)? {
         answer if answer.starts_with("OK ") => Ok(answer),
         answer => Err(std::io::Error::other(format!("it answers {answer:?}, as another service"))),
-    })
+    }));
+    findings
 }
 
 fn hosted_domain(config: &Config) -> &str {
@@ -216,30 +226,35 @@ fn hosted_domain(config: &Config) -> &str {
 fn answers(
     check: &'static str,
     socket: &Socket,
-    ask: impl FnOnce(Box<dyn Stream>) -> std::io::Result<String>,
+    ask: impl FnOnce(Box<dyn handshake::Stream>) -> std::io::Result<String>,
 ) -> Finding {
-    match connect(socket).and_then(ask) {
-        Ok(answer) => finding(check, socket, Status::Pass, format!("answers {}", answer.trim_end())),
-        Err(error) => finding(check, socket, Status::Fail, error.to_string()).mended_by(START),
+    let error = match handshake::connect(&socket.to_string()).and_then(ask) {
+        Ok(answer) => return finding(check, socket, Status::Pass, format!("answers {}", answer.trim_end())),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::PermissionDenied if !nix::unistd::geteuid().is_root() => {
+            finding(check, socket, Status::Unknown, format!("{error}; run doctor as root"))
+        }
+        // That was an answer.
+        ErrorKind::Other => {
+            let mend = format!("{}  # tells who listens there: give one of them another socket", listeners(socket));
+            finding(check, socket, Status::Fail, error.to_string()).mended_by(mend)
+        }
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            finding(check, socket, Status::Fail, "says nothing").mended_by("systemctl restart conbool-milter")
+        }
+        _ => match why(socket, None, None) {
+            Some((seen, mend)) => finding(check, socket, Status::Fail, format!("{seen}: {error}")).mended_by(mend),
+            None => finding(check, socket, Status::Fail, error.to_string()).mended_by(START),
+        },
     }
 }
 
-/// A connection of either family.
-trait Stream: Read + Write {}
-
-impl<T: Read + Write> Stream for T {}
-
-fn connect(socket: &Socket) -> std::io::Result<Box<dyn Stream>> {
-    Ok(match socket {
-        Socket::Unix(path) => {
-            let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            Box::new(stream)
-        }
-        Socket::Inet(address, port) => {
-            let stream = TcpStream::connect_timeout(&SocketAddr::new(*address, *port), PATIENCE)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            Box::new(stream)
-        }
-    })
+/// The command that shows who listens at a socket.
+fn listeners(socket: &Socket) -> String {
+    match socket {
+        Socket::Unix(path) => format!("ss -lxp | grep {}", path.display()),
+        Socket::Inet(_, port) => format!("ss -ltnp sport = {port}"),
+    }
 }

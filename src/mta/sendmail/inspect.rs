@@ -12,6 +12,7 @@ mod listeners;
 mod milters;
 mod queue;
 mod running;
+mod socketmap;
 mod wiring;
 
 use std::path::PathBuf;
@@ -63,6 +64,7 @@ pub fn examine(examined: &Examined<'_>) -> Vec<Finding> {
         cf: Cf::parse(text),
         needed,
         has_routes: true,
+        asks_daemon: true,
         rebuild_first: false,
         findings: Vec::new(),
     };
@@ -82,6 +84,8 @@ struct Inspection<'a> {
     needed: Fragments,
     /// True if it has the rules that act on what the milter marks.
     has_routes: bool,
+    /// True if it asks the daemon as it should where mail goes that the milter has not marked.
+    asks_daemon: bool,
     /// True if sendmail.mc is as it should be, and sendmail.cf was not made of it.
     rebuild_first: bool,
     findings: Vec<Finding>,
@@ -95,6 +99,7 @@ impl Inspection<'_> {
             return self.queue();
         }
         let answers = self.program();
+        self.socketmap_setting();
         self.wiring();
         self.milters();
         self.listeners();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Group, User};
 use toml_edit::Value;
 
+use super::super::config_file::strings;
 use super::{Mta, QueueCommands, Sources, Survey, Waiting, Wiring};
 use crate::config::{self, Config, Socket};
 use crate::mta::change::{Change, Content};
@@ -14,9 +15,6 @@ use crate::mta::sendmail::{
 };
 use crate::provider::Provider;
 use crate::verdict::RELAY_PSEUDO_DOMAIN;
-
-/// Where the sockets are by default; the daemon's service makes this directory at each start of the host.
-const SOCKETS: &str = "/run/conbool-milter";
 
 /// The Sendmail of this host.
 #[derive(Debug)]
@@ -35,6 +33,13 @@ impl Sendmail {
 
     fn cf(&self) -> PathBuf {
         self.places.directory.join("sendmail.cf")
+    }
+
+    /// The mailers that deliver on this host, without those that the milter knows anyhow.
+    fn local_mailers(&self) -> Vec<String> {
+        let cf = self.settings_in_place().unwrap_or_default();
+        let local = cf.mailers().filter(|mailer| mailer.has_flag('l')).map(|mailer| mailer.name.to_ascii_lowercase());
+        local.filter(|name| !config::LOCAL_MAILERS.contains(&name.as_str())).collect()
     }
 
     /// What its sendmail.cf says.
@@ -72,7 +77,7 @@ impl Mta for Sendmail {
             internal_networks: found.internal_networks,
             // A smart host stays one: exempt mail is routed as ever.
             next_hop: None,
-            socket: Path::new(SOCKETS).join("milter.sock"),
+            socket: Path::new(socket_path::SOCKETS).join("milter.sock"),
             notes: found.unlisted,
         })
     }
@@ -83,12 +88,7 @@ impl Mta for Sendmail {
         if before.is_none_or(|before| before.socketmap.sockets.is_empty()) {
             let milter = socket.and_then(|socket| config::socket(socket).ok());
             let beside = milter.iter().chain(before.into_iter().flat_map(|before| &before.milter.sockets));
-            let directory = beside.into_iter().find_map(|socket| match socket {
-                Socket::Unix(path) => path.parent(),
-                Socket::Inet(..) => None,
-            });
-            let path = directory.unwrap_or(Path::new(SOCKETS)).join("socketmap.sock");
-            set("socketmap.socket", Socket::Unix(path).to_string().into());
+            set("socketmap.socket", socket_path::beside(beside).to_string().into());
         }
         let default = config::Sendmail::default();
         let written = before.map_or(&default, |before| &before.sendmail);
@@ -98,6 +98,11 @@ impl Mta for Sendmail {
         }
         if self.places.program != written.program {
             set("sendmail.program", path(&self.places.program));
+        }
+        let mut local = written.local_mailers.clone();
+        local.extend(self.local_mailers().into_iter().filter(|name| !written.local_mailers.contains(name)));
+        if local != written.local_mailers {
+            set("sendmail.local_mailers", strings(&local));
         }
         settings
     }

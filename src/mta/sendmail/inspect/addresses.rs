@@ -2,7 +2,7 @@
 
 use super::Inspection;
 use crate::finding::Status;
-use crate::mta::sendmail::{RELAY_MAILER, rules, test_mode, trial};
+use crate::mta::sendmail::{RELAY_MAILER, test_mode, trial};
 
 /// An address that is certainly another site's (RFC 5737), and needs no name server.
 pub(super) const ELSEWHERE: &str = "carol@[192.0.2.1]";
@@ -27,7 +27,7 @@ impl Inspection<'_> {
                 self.mend(Status::Fail, (CHECK, ""), error.to_string(), mend);
             }
         }
-        if self.examined.config.modes.routes() && self.cf.map(rules::MAP).is_some() {
+        if self.examined.config.modes.routes() && self.asks_daemon && self.has_routes {
             self.unmarked();
         }
     }
@@ -45,8 +45,11 @@ impl Inspection<'_> {
                 self.pass(CHECK, sender, "what aliases send outside goes to the relay");
             }
             Some(way) => {
-                let seen = format!("what aliases send outside goes past the relay: mailer {way}");
-                let mend = self.mend_cf();
+                let seen = format!(
+                    "the daemon says that what aliases send outside goes past the relay (mailer {way}): it has another \
+                     configuration"
+                );
+                let mend = "systemctl reload conbool-milter; conbool-milter doctor sockets tells what it has";
                 self.mend(Status::Fail, (CHECK, sender), seen, mend);
             }
             None => {

@@ -6,6 +6,7 @@ use super::Inspection;
 use crate::finding::Status;
 use crate::mta::sendmail::cf::{Cf, Line};
 use crate::mta::sendmail::mc::{self, Block};
+use crate::mta::sendmail::rules::MAP;
 use crate::mta::sendmail::{DIRECT_MAILER, MILTER, RELAY_MAILER};
 use crate::verdict::RELAY_PSEUDO_DOMAIN;
 
@@ -49,9 +50,6 @@ impl Part {
                 Some(("relay-transport", "mail for the relay has no way, or another than it was made for"))
             }
             Self::Defined('M', name) if name == DIRECT_MAILER => Some(("direct-transport", "exempt mail has no way")),
-            Self::Defined('K', name) if name == "conbool" => {
-                Some(("socketmap-rule", "while the daemon is down, mail that aliases send outside goes past the relay"))
-            }
             Self::Defined('K', name) if name == "access" => {
                 Some(("access", "who may hand in mail is decided by another map"))
             }
@@ -163,6 +161,7 @@ impl Inspection<'_> {
 
     /// Our own parts.
     fn compare(&mut self, needed: &Cf) {
+        self.socketmap(needed);
         let cf = self.cf.clone();
         let found = parts(&cf);
         for (part, lines) in parts(needed) {
@@ -192,9 +191,10 @@ impl Inspection<'_> {
             part.meaning(parts.get(part).map(Vec::as_slice).unwrap_or_default())
         };
         let is_ours = |part: &Part| {
-            let is_milter = matches!(part, Part::Defined('X', name) if name == MILTER)
+            let is_examined_apart = matches!(part, Part::Defined('X', name) if name == MILTER)
+                || matches!(part, Part::Defined('K', name) if name == MAP)
                 || matches!(part, Part::Option(name) if name == "InputMailFilters");
-            is_milter || meaning(part, &found).or_else(|| meaning(part, &made)).is_some()
+            is_examined_apart || meaning(part, &found).or_else(|| meaning(part, &made)).is_some()
         };
         let only_found = found.keys().filter(|part| !made.contains_key(*part));
         let all = made.keys().chain(only_found);
