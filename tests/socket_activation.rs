@@ -101,5 +101,5 @@ fn a_name_that_no_door_has_is_a_mistake() {
     let activated = Activated::start("misnamed", &["milter", "polcy"], "");
     // The first connection starts the program.
     let _client = UnixStream::connect(activated.socket("milter")).unwrap();
-    activated.wait_for(|| activated.log().contains("FileDescriptorName=milter, policy or telemetry"));
+    activated.wait_for(|| activated.log().contains("FileDescriptorName=milter, policy, socketmap or telemetry"));
 }

@@ -9,7 +9,14 @@ use std::path::Path;
 use std::time::Duration;
 
 /// One connection of a mail server to the milter.
-pub struct Client(pub UnixStream);
+pub struct Client(pub UnixStream, Recipients);
+
+/// Whether the milter answers each recipient, as negotiated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Recipients {
+    Answered,
+    Unanswered,
+}
 
 /// A command or reply with its data.
 pub type Frame = (char, Vec<u8>);
@@ -19,7 +26,7 @@ impl Client {
     pub fn connect(socket: &Path) -> Self {
         let stream = UnixStream::connect(socket).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Self(stream)
+        Self(stream, Recipients::Unanswered)
     }
 
     pub fn send(&mut self, command: char, data: &[u8]) {
@@ -39,11 +46,18 @@ impl Client {
 
     /// Negotiates as Postfix with milter_protocol = 6 does; returns actions, options and macro lists.
     pub fn negotiate(&mut self) -> (u32, u32, String) {
-        self.send('O', &[6_u32, 0x1ff, 0x1f_ffff].map(u32::to_be_bytes).concat());
+        self.negotiate_actions(0x1ff)
+    }
+
+    /// The same, offering only these actions.
+    pub fn negotiate_actions(&mut self, actions: u32) -> (u32, u32, String) {
+        self.send('O', &[6_u32, actions, 0x1f_ffff].map(u32::to_be_bytes).concat());
         let (command, data) = self.receive();
         assert_eq!(command, 'O');
         let word = |at: usize| u32::from_be_bytes(data[at..at + 4].try_into().unwrap());
         assert_eq!(word(0), 6);
+        // SMFIP_NR_RCPT
+        self.1 = if word(8) & 0x8000 == 0 { Recipients::Answered } else { Recipients::Unanswered };
         (word(4), word(8), String::from_utf8_lossy(&data[12..]).into_owned())
     }
 
@@ -72,11 +86,20 @@ impl Client {
     pub fn rcpt_of(&mut self, arguments: &str, mailer: &str, address: &str) {
         self.send('D', format!("R{{rcpt_mailer}}\0{mailer}\0{{rcpt_addr}}\0{address}\0").as_bytes());
         self.send('R', format!("{arguments}\0").as_bytes());
+        self.recipient_taken();
+    }
+
+    /// Reads the answer to a recipient, if there is to be one.
+    fn recipient_taken(&mut self) {
+        if self.1 == Recipients::Answered {
+            assert_eq!(self.receive().0, 'c');
+        }
     }
 
     pub fn envelope(&mut self, sender: &str, recipient: &str) {
         self.mail(sender);
         self.rcpt(recipient);
+        self.recipient_taken();
         self.send('D', b"Ti\0QUEUEID1\0");
     }
 

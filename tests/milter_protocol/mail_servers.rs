@@ -123,8 +123,7 @@ fn a_recipient_that_cannot_be_marked_is_neither_lost_nor_leaked() {
 fn a_sendmail_that_does_not_let_recipients_be_replaced_gets_a_temporary_error_where_they_must_be() {
     let daemon = Daemon::start("old-sendmail", judge::judge, |_| {});
     let mut client = daemon.connect();
-    client.send('O', &[6_u32, 0x1 | 0x10 | 0x20 | 0x8, 0x1f_ffff].map(u32::to_be_bytes).concat());
-    client.receive();
+    client.negotiate_actions(0x1 | 0x10 | 0x20 | 0x8);
     client.connect_as("8.13.8", "10.1.1.1");
     client.mail("alice@customer.test");
     client.rcpt_of("<bob@remote.test>", "esmtp", "bob@remote.test");
