@@ -17,8 +17,7 @@ use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 
 pub use modes::Modes;
-pub use sender::is_null;
-use sender::{Sender, direction};
+use sender::{Sender, direction, is_null};
 
 use crate::address::Address;
 use crate::case::{Case, Limits, MailServer};

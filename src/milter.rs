@@ -134,7 +134,9 @@ fn negotiate(context: &mut NegotiateContext<Session>, actions: Actions, options:
     context.requested_actions = NEEDED_ACTIONS | on_recipients;
     // indymilter has put in the stages without a callback; an old mail server may not know them all.
     let mut wanted = context.requested_opts | WANTED_OPTIONS;
-    let may_relay = !is_postfix && site.relay.is_some_and(|relay| relay.hands_back);
+    // Where it is not known which mail server it is, Postfix need not wait for what Sendmail alone may be told.
+    let is_sendmail = site.mail_server == Some(MailServer::Sendmail);
+    let may_relay = is_sendmail && site.relay.is_some_and(|relay| relay.hands_back);
     wanted.set(ProtoOpts::NOREPLY_RCPT, !site.lock_down.may_refuse() && !may_relay);
     context.requested_opts = wanted & options;
     for (stage, names) in MACROS {

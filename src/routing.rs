@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::address::{Address, normalize_domain, with_at_sign};
-use crate::judge::{Site, is_null};
+use crate::judge::Site;
 use crate::verdict::Route;
 
 use generations::Generations;
@@ -126,16 +126,15 @@ impl Routes {
     }
 
     /// A transaction begins (MAIL). `by_sender` is where its mail goes until the message is judged.
-    pub fn begin(self: &Arc<Self>, queue_id: &str, sender: &str, by_sender: Route) -> Transaction {
-        let queue_id = known_as(queue_id, is_null(sender));
+    pub fn begin(self: &Arc<Self>, queue_id: &str, by_sender: Route) -> Transaction {
         let mut memory = self.memory();
         memory.begun += 1;
         let number = memory.begun;
         if !queue_id.is_empty() {
-            memory.under_way.insert(queue_id.clone(), (number, by_sender));
+            memory.under_way.insert(queue_id.into(), (number, by_sender));
         }
         drop(memory);
-        Transaction { routes: self.clone(), queue_id, number, by_sender }
+        Transaction { routes: self.clone(), queue_id: queue_id.into(), number, by_sender }
     }
 
     /// Where mail goes that Sendmail asks for: the way of its transaction, or by the sender alone where that is not known.
@@ -150,8 +149,7 @@ impl Routes {
             true => Answer::Relay,
             false => Answer::Usual,
         };
-        let queue_id = known_as(&query.queue_id, query.senders.iter().all(|sender| is_null(sender)));
-        self.memory().answer(&queue_id).unwrap_or_else(by_senders)
+        self.memory().answer(&query.queue_id).unwrap_or_else(by_senders)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -226,12 +224,6 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         self.routes.memory().end(&self.queue_id, self.number);
     }
-}
-
-/// What a message is known by. Sendmail still tells a message's queue id when it asks for the report that it returns of it,
-/// whose sender is null: the report is another message, and goes its own way.
-fn known_as(queue_id: &str, has_null_sender: bool) -> Box<str> {
-    if has_null_sender && !queue_id.is_empty() { format!("{queue_id}<>").into() } else { queue_id.into() }
 }
 
 /// Where mail of this envelope sender goes as long as nothing else is known of it: to the relay if routing is enforced

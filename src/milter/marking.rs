@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 
 use super::recipients::{Recipient, Recipients, is_of};
-use super::session::{FromSendmail, Message};
+use super::session::{self, FromSendmail, Message};
 use super::xtext;
 use crate::judge::Site;
 use crate::verdict::{DIRECT_PSEUDO_DOMAIN, Disposition, Peer, RELAY_PSEUDO_DOMAIN, Reason, Reply, Route, Verdict};
@@ -48,6 +48,11 @@ pub fn carry_out(verdict: &mut Verdict, message: &Message, sendmail: &FromSendma
         refuse(verdict, "pseudo-domain", "is in a domain that nobody may write to", recipient);
         return Vec::new();
     }
+    if let Some(reply) = not_handed_back(message, &sendmail.recipients) {
+        verdict.reasons.insert(0, Reason { name: "not-handed-back".into(), text: reply.text.clone() });
+        refuse_with(verdict, Disposition::Reject(reply));
+        return Vec::new();
+    }
     if (verdict.route, by_sender) == (Route::Direct, Route::Direct) {
         return Vec::new();
     }
@@ -73,13 +78,29 @@ fn refuse(verdict: &mut Verdict, name: &'static str, what: &str, recipient: &Rec
     let shown: String = recipient.argument.to_string_lossy().chars().filter(|letter| !letter.is_control()).collect();
     let text = format!("Recipient {} {what}", &shown[..shown.floor_char_boundary(MAX_SHOWN)]);
     verdict.reasons.insert(0, Reason { name: name.into(), text: text.clone() });
-    verdict.disposition = if recipient.address().is_empty() {
+    let refusal = if recipient.address().is_empty() {
         Disposition::Tempfail(Reply { code: "451", enhanced: "4.3.0", text })
     } else {
         Disposition::Reject(Reply { code: "553", enhanced: "5.1.3", text })
     };
+    refuse_with(verdict, refusal);
+}
+
+fn refuse_with(verdict: &mut Verdict, refusal: Disposition) {
+    verdict.disposition = refusal;
     verdict.edits = Vec::new();
     verdict.would = None;
+}
+
+/// The reply to a message for somebody whom the relay may not reach through this host, where recipients could not be refused
+/// one by one.
+fn not_handed_back(message: &Message, recipients: &Recipients) -> Option<Reply> {
+    let case = &message.case;
+    case.envelope
+        .recipients
+        .iter()
+        .zip(recipients.iter())
+        .find_map(|(recipient, told)| session::not_handed_back(&message.site, case, recipient, told))
 }
 
 /// The marks that send a message's external recipients this way. Those that cannot be marked come apart.

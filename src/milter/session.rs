@@ -180,11 +180,7 @@ impl Session {
         let place = under_way.enter(site.limits.messages);
         let is_one_too_many = place.is_none();
         let from_sendmail = (self.mail_server == MailServer::Sendmail).then(|| FromSendmail {
-            transaction: routes.begin(
-                &queue_id,
-                &case.envelope.sender,
-                routing::by_sender(&site, &case.envelope.sender),
-            ),
+            transaction: routes.begin(&queue_id, routing::by_sender(&site, &case.envelope.sender)),
             recipients: Recipients::of_mail(arguments),
         });
         let message = self.message.insert(Message { site, case, queue_id, from_sendmail, body_skipped: false, place });
@@ -212,13 +208,8 @@ impl Session {
             }
         }
         let told = message.from_sendmail.is_some().then(|| Recipient::of_rcpt(arguments, macros));
-        // Sendmail's access map lets the relay's addresses send to anybody; aliases of ours may lead out for everybody.
-        let is_elsewhere = told.as_ref().is_some_and(|told| told.is_external(site, case.host.as_deref()));
-        if is_elsewhere
-            && !is_at_hosted_domain(site, &recipient)
-            && answer != Status::Noreply
-            && let Some(reply) = judge::not_handed_back(site, &case.client, &case.envelope.sender, &recipient)
-        {
+        let refusal = told.as_ref().filter(|_| answer != Status::Noreply);
+        if let Some(reply) = refusal.and_then(|told| not_handed_back(site, case, &recipient, told)) {
             telemetry::recipient_not_handed_back(&case.client, &case.envelope.sender, &recipient);
             return (Status::Reject, Some(reply));
         }
@@ -304,4 +295,11 @@ fn mail_server(version: Option<&CStr>) -> MailServer {
 fn decoded(value: Option<&CStr>) -> Option<String> {
     let value = String::from_utf8(xtext::decode(value?.to_bytes())?).ok()?;
     Some(value).filter(|value| !value.is_empty())
+}
+
+/// The reply to a recipient elsewhere whom the relay may not reach through this host: Sendmail's access map lets the relay's
+/// addresses send to anybody. Aliases of ours may lead out for everybody.
+pub fn not_handed_back(site: &Site, case: &Case, recipient: &str, told: &Recipient) -> Option<Reply> {
+    let is_elsewhere = told.is_external(site, case.host.as_deref()) && !is_at_hosted_domain(site, recipient);
+    is_elsewhere.then(|| judge::not_handed_back(site, &case.client, &case.envelope.sender, recipient)).flatten()
 }

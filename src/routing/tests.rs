@@ -40,7 +40,7 @@ fn of_an_unknown_message_the_sender_decides() {
 #[test]
 fn mail_for_hosted_domains_and_mail_that_is_only_watched_is_left_alone() {
     let routes = Arc::new(Routes::volatile());
-    routes.begin("id", ALICE, Route::Direct).decided(Route::Relay).unwrap();
+    routes.begin("id", Route::Direct).decided(Route::Relay).unwrap();
     for domain in ["customer.test", "CUSTOMER.test."] {
         let query = Query { domain: Some(domain.into()), ..query("id", ALICE) };
         assert_eq!(routes.route(&site(""), &query), Answer::Usual);
@@ -61,8 +61,8 @@ fn a_transaction_goes_by_its_sender_until_it_is_decided_and_then_by_its_verdict(
         (Route::Relay, Route::Relay, Answer::Relay, Answer::Relay),
     ] {
         // However the mail server writes the sender, and whatever the scope has become since MAIL.
-        for sender in [ALICE, STRANGER] {
-            let transaction = routes.begin("id", ALICE, by_sender);
+        for sender in [ALICE, STRANGER, ""] {
+            let transaction = routes.begin("id", by_sender);
             assert_eq!(transaction.by_sender(), by_sender);
             assert_eq!(routes.route(&site, &query("id", sender)), before);
             transaction.decided(verdict).unwrap();
@@ -75,9 +75,9 @@ fn a_transaction_goes_by_its_sender_until_it_is_decided_and_then_by_its_verdict(
 #[test]
 fn what_is_not_decided_is_forgotten() {
     let (site, routes) = (site(""), Arc::new(Routes::volatile()));
-    let transaction = routes.begin("id", ALICE, Route::Relay);
+    let transaction = routes.begin("id", Route::Relay);
     // Another host's, with the same queue id.
-    let other = routes.begin("id", ALICE, Route::Relay);
+    let other = routes.begin("id", Route::Relay);
     drop(transaction);
     assert_eq!(routes.route(&site, &query("id", STRANGER)), Answer::Relay);
     drop(other);
@@ -88,10 +88,10 @@ fn what_is_not_decided_is_forgotten() {
 #[test]
 fn messages_without_a_queue_id_are_not_mixed_up() {
     let (site, routes) = (site(""), Arc::new(Routes::volatile()));
-    let transaction = routes.begin("", ALICE, Route::Relay);
+    let transaction = routes.begin("", Route::Relay);
     assert_eq!(routes.route(&site, &query("", STRANGER)), Answer::Usual);
     transaction.decided(Route::Direct).unwrap();
-    routes.begin("", ALICE, Route::Direct).decided(Route::Direct).unwrap();
+    routes.begin("", Route::Direct).decided(Route::Direct).unwrap();
     assert_eq!(routes.route(&site, &query("", ALICE)), Answer::Relay);
 }
 
@@ -99,7 +99,7 @@ fn messages_without_a_queue_id_are_not_mixed_up() {
 fn memory_is_bounded() {
     let routes = Arc::new(Routes::volatile());
     for number in 0..3 * MOST_RECENT {
-        routes.begin(&format!("id{number}"), ALICE, Route::Relay).decided(Route::Relay).unwrap();
+        routes.begin(&format!("id{number}"), Route::Relay).decided(Route::Relay).unwrap();
     }
     let memory = routes.memory();
     assert!(memory.recent.len() <= MOST_RECENT && memory.under_way.is_empty());
@@ -111,10 +111,10 @@ fn verdicts_that_are_not_the_senders_outlive_the_daemon() {
     let folder = std::env::temp_dir().join(format!("conbool-milter-{}-routing", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     let routes = Arc::new(Routes::open(&folder).unwrap());
-    routes.begin("relay", ALICE, Route::Direct).decided(Route::Relay).unwrap();
-    routes.begin("direct", ALICE, Route::Relay).decided(Route::Direct).unwrap();
-    routes.begin("same", ALICE, Route::Relay).decided(Route::Relay).unwrap();
-    let error = routes.begin("", ALICE, Route::Direct).decided(Route::Relay).unwrap_err();
+    routes.begin("relay", Route::Direct).decided(Route::Relay).unwrap();
+    routes.begin("direct", Route::Relay).decided(Route::Direct).unwrap();
+    routes.begin("same", Route::Relay).decided(Route::Relay).unwrap();
+    let error = routes.begin("", Route::Direct).decided(Route::Relay).unwrap_err();
     assert!(error.to_string().contains("no queue id"), "{error}");
     // Not dropped: killed.
     std::mem::forget(routes);
@@ -123,15 +123,4 @@ fn verdicts_that_are_not_the_senders_outlive_the_daemon() {
     assert_eq!(routes.route(&site, &query("direct", ALICE)), Answer::Direct);
     assert_eq!(routes.route(&site, &query("same", STRANGER)), Answer::Usual);
     std::fs::remove_dir_all(&folder).unwrap();
-}
-
-#[test]
-fn a_report_that_is_asked_for_by_the_queue_id_of_its_subject_goes_by_its_null_sender() {
-    let (site, routes) = (site(""), Arc::new(Routes::volatile()));
-    routes.begin("id", STRANGER, Route::Direct).decided(Route::Relay).unwrap();
-    assert_eq!(routes.route(&site, &query("id", STRANGER)), Answer::Relay);
-    assert_eq!(routes.route(&site, &query("id", "")), Answer::Usual);
-    // A message that has the null sender itself goes as its verdict says.
-    routes.begin("report", "", Route::Direct).decided(Route::Relay).unwrap();
-    assert_eq!(routes.route(&site, &query("report", "")), Answer::Relay);
 }

@@ -55,7 +55,7 @@ fn what_is_asked_is_answered_by_queue_id_and_sender() {
     assert_eq!(asked(&socketmap, "x | alice@customer.test | remote.test"), "8:OK relay,");
     assert_eq!(asked(&socketmap, "x | zoe@foreign.test | remote.test"), "8:OK usual,");
     assert_eq!(asked(&socketmap, "x | alice@customer.test | customer.test"), "8:OK usual,");
-    socketmap.routes.begin("x", "alice@customer.test", Route::Relay).decided(Route::Direct).unwrap();
+    socketmap.routes.begin("x", Route::Relay).decided(Route::Direct).unwrap();
     assert_eq!(asked(&socketmap, "x | alice@customer.test | remote.test"), "9:OK direct,");
     // Queue ids differ by case.
     assert_eq!(asked(&socketmap, "X | alice@customer.test | remote.test"), "8:OK relay,");
@@ -81,7 +81,7 @@ fn nobody_in_scope_hides_behind_a_bar() {
 #[test]
 fn nobody_writes_another_queue_id() {
     let socketmap = socketmap();
-    socketmap.routes.begin("exempt", "alice@customer.test", Route::Relay).decided(Route::Direct).unwrap();
+    socketmap.routes.begin("exempt", Route::Relay).decided(Route::Direct).unwrap();
     for key in ["x | exempt|alice@customer.test | remote.test", "x | alice@customer.test | exempt|remote.test"] {
         assert_eq!(asked(&socketmap, key), "8:OK relay,", "{key}");
     }

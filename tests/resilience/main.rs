@@ -28,7 +28,7 @@ fn main() -> ExitCode {
             lab::trial("what_cannot_prove_to_be_the_relay_gets_no_mail", relay::cannot_prove),
             lab::trial("a_name_that_leads_elsewhere_is_not_the_relay", relay::leads_elsewhere),
             lab::trial("the_relay_says_no_to_some_recipients", relay::says_no_to_some),
-            lab::trial("a_bounce_of_relayed_mail_goes_direct", relay::bounce_goes_direct),
+            lab::trial("a_bounce_of_relayed_mail_goes_the_same_way", relay::bounce_follows),
             lab::trial("clients_side_by_side_through_reloads", load::side_by_side),
             lab::trial("a_thousand_recipients", load::a_thousand_recipients),
         ])

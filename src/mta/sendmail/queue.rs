@@ -30,15 +30,16 @@ pub struct Waiting {
 }
 
 /// The messages in the queue that need our rules: those with a recipient that the milter has marked, and those that have
-/// been tried at the relay because the daemon said so.
+/// been tried at the relay because the daemon said so, or because Sendmail took the marked recipient for the one that it
+/// had. `relay` is the relay's host, in brackets or not; `None`: the one that the rules in sendmail.cf name.
 ///
 /// # Errors
 /// A sentence, if the queue cannot be looked at.
-pub fn waiting(sendmail: &config::Sendmail) -> Result<Vec<Waiting>, String> {
+pub fn waiting(sendmail: &config::Sendmail, relay: Option<&str>) -> Result<Vec<Waiting>, String> {
     let cf_file = sendmail.directory.join("sendmail.cf");
     let text = fs::read(&cf_file).map_err(|error| told(&cf_file, &error))?;
     let cf = Cf::parse(&String::from_utf8_lossy(&text));
-    let relay = relay(&cf);
+    let relay = relay.map(host).or_else(|| relay_of(&cf));
     let mut waiting = Vec::new();
     for directory in directories(&cf) {
         let envelopes = match fs::metadata(directory.join("qf")) {
@@ -68,10 +69,15 @@ fn told(path: &Path, error: &io::Error) -> String {
 }
 
 /// The host to which the rules send mail, without brackets.
-fn relay(cf: &Cf) -> Option<String> {
+fn relay_of(cf: &Cf) -> Option<String> {
     let to = format!("$#{RELAY_MAILER} $@ ");
     let host = cf.rules(rules::RULESET).find_map(|rule| rule.split_once(&to)?.1.split(' ').next());
-    host.map(|host| host.trim_matches(['[', ']']).to_ascii_lowercase())
+    host.map(self::host)
+}
+
+/// A host without brackets, as it is compared.
+fn host(written: &str) -> String {
+    written.trim_matches(['[', ']']).to_ascii_lowercase()
 }
 
 /// The queue's directories: those of the option and of queue groups, where `*` at the end stands for several.
@@ -179,6 +185,6 @@ mod tests {
     fn the_relay_of_the_rules() {
         let cf =
             Cf::parse("SConboolRoute\nR< relay > $* < @ $+ > $*\t$#conbool $@ [Mail.conbool.example] $: $1 < @ $2 >\n");
-        assert_eq!(relay(&cf).as_deref(), Some("mail.conbool.example"));
+        assert_eq!(relay_of(&cf).as_deref(), Some("mail.conbool.example"));
     }
 }

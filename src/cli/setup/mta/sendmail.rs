@@ -175,7 +175,7 @@ impl Mta for Sendmail {
         if !files.any(|file| has_rules(&file.before) && !has_rules(&file.after)) {
             return Ok(Vec::new());
         }
-        let waiting = queue::waiting(&self.places)?.into_iter().map(|message| Waiting {
+        let waiting = queue::waiting(&self.places, None)?.into_iter().map(|message| Waiting {
             queue_id: message.queue_id,
             sender: message.sender,
             fate: "needs the rules: without them it would bounce, or go past the relay",

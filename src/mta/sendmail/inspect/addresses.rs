@@ -44,7 +44,7 @@ impl Inspection<'_> {
             Some(way) if way.starts_with(&format!("{RELAY_MAILER},")) => {
                 self.pass(CHECK, sender, "what aliases send outside goes to the relay");
             }
-            Some(way) => {
+            Some(way) if !way.starts_with("*error*") => {
                 let seen = format!(
                     "the daemon says that what aliases send outside goes past the relay (mailer {way}): it has another \
                      configuration"
@@ -52,8 +52,8 @@ impl Inspection<'_> {
                 let mend = "systemctl reload conbool-milter; conbool-milter doctor sockets tells what it has";
                 self.mend(Status::Fail, (CHECK, sender), seen, mend);
             }
-            None => {
-                let said = answer.iter().rev().find(|line| line.contains("$#")).cloned().unwrap_or_default();
+            refused => {
+                let said = refused.unwrap_or("no mailer");
                 let seen = format!("the daemon gives Sendmail no answer, and mail of this sender waits: {said}");
                 let mend = "systemctl start conbool-milter; conbool-milter doctor sockets tells what is in the way";
                 self.mend(Status::Fail, (CHECK, sender), seen, mend);
@@ -62,7 +62,7 @@ impl Inspection<'_> {
     }
 }
 
-/// The mailer and host that an address resolves to; `None` if it is refused.
+/// The mailer and host that an address resolves to; `*error*` if it has none.
 fn mailer(answer: &[String]) -> Option<&str> {
     answer.iter().find_map(|line| line.strip_prefix("mailer "))
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Inspection;
 use crate::finding::Status;
+use crate::mta::sendmail::Names;
 use crate::mta::sendmail::queue::{self, Waiting};
 
 /// How long mail may wait for the relay before that is more than a passing trouble.
@@ -13,7 +14,9 @@ impl Inspection<'_> {
     /// Looks at the messages in the queue that need our rules.
     pub(super) fn queue(&mut self) {
         const CHECK: &str = "queue";
-        let mut waiting = match queue::waiting(&self.examined.config.sendmail) {
+        let names = Names::new(self.request).ok().flatten();
+        let relay = names.as_ref().map(|names| names.rules.relay.as_str());
+        let mut waiting = match queue::waiting(&self.examined.config.sendmail, relay) {
             Ok(waiting) => waiting,
             Err(error) => return self.add(CHECK, "", Status::Unknown, format!("{error}; run doctor as root")),
         };
@@ -24,8 +27,8 @@ impl Inspection<'_> {
         let number = waiting.len();
         if !self.has_routes {
             let seen = format!(
-                "{number} messages are marked for the relay or as exempt, and sendmail.cf lacks the rules for that: they \
-                 bounce ({}, …)",
+                "{number} messages wait for the relay or are marked as exempt, and sendmail.cf lacks the rules for that: \
+                 they bounce, or go past the relay ({}, …)",
                 oldest.queue_id
             );
             let mend = self.mend_cf();

@@ -49,7 +49,7 @@ impl Inspection<'_> {
             }
             None => {
                 let seen = format!(
-                    "sendmail.cf has no map {}, which its rules ask: mail that bears no mark gets lost or waits",
+                    "sendmail.cf has no map {}, which its rules ask: mail that bears no mark goes nowhere",
                     rules::MAP
                 );
                 (CHECK, rules::MAP, seen)
@@ -60,7 +60,7 @@ impl Inspection<'_> {
             }
             Some(found) if socket(found) != socket(needed) => {
                 let seen = format!(
-                    "Sendmail asks at {}, but the daemon answers at {}: mail that bears no mark waits",
+                    "Sendmail asks at {}, but the daemon answers at {}: mail that bears no mark goes nowhere",
                     socket(found),
                     socket(needed)
                 );
