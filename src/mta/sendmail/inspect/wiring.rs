@@ -50,6 +50,9 @@ impl Part {
                 Some(("relay-transport", "mail for the relay has no way, or another than it was made for"))
             }
             Self::Defined('M', name) if name == DIRECT_MAILER => Some(("direct-transport", "exempt mail has no way")),
+            Self::Defined('K', name) if name != MAP && is_ours(name) => {
+                Some(("routing-rules", "the rules for the milter's marks lack a map"))
+            }
             Self::Defined('K', name) if name == "access" => {
                 Some(("access", "who may hand in mail is decided by another map"))
             }
