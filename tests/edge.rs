@@ -98,8 +98,7 @@ fn routed_as_everywhere() -> Result<(), Error> {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let case = case_file::read(&file, Postfix::NAME)?;
         // Aliases and log-ins are the inner server's business, and programs on the host submit to the other instance.
-        let is_here =
-            !matches!(case.mail.via, Sender::Submission | Sender::Authenticated) && !name.starts_with("alias-");
+        let is_here = !matches!(case.mail.via, Sender::Submission | Sender::Authenticated) && !name.contains("alias-");
         // The queue is tried again after minutes here.
         let is_soon = !name.starts_with("relay-replies") && !name.starts_with("direct-replies");
         if case.applies && case.site == "all" && is_here && is_soon {

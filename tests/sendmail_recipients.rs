@@ -105,6 +105,9 @@ const FORMS: [(&str, &str); 28] = [
     ("<\"x y\"@[127.0.2.1]>", "\"x y\"@[127.0.2.1]"),
 ];
 
+/// The longest address that can be marked for the way past the relay.
+const LONGEST_PAST_THE_RELAY: usize = 230;
+
 /// `longest` is the longest address that Sendmail can send this way, without its brackets.
 fn addresses(host: &str, fields: &str, longest: usize) -> Result<(), Error> {
     let site = site(&format!("addresses-{}", &host[..2]), "", "")?;
@@ -115,6 +118,8 @@ fn addresses(host: &str, fields: &str, longest: usize) -> Result<(), Error> {
     }
     let of = |length: usize| format!("{}@remote.test", "l".repeat(length - "@remote.test".len()));
     forms.extend([longest - 1, longest].map(|length| (format!("<{}>", of(length)), of(length))));
+    // What is too long for the mark that leads past the relay stays on the safe way.
+    let host_of = |address: &str| if address.len() > LONGEST_PAST_THE_RELAY { "relay.conbool.test" } else { host };
     let mut expected = Vec::new();
     for (number, (written, arrives)) in forms.into_iter().enumerate() {
         let token = format!("form-{number}");
@@ -134,6 +139,7 @@ fn addresses(host: &str, fields: &str, longest: usize) -> Result<(), Error> {
         }
     }
     for (token, address) in &expected {
+        let host = host_of(address);
         let came = once_there(&site, host, token)?;
         if came.split(" ORCPT=").next() != Some(address) {
             return Err(format!("expected {address}, but {host} got {came}").into());

@@ -80,7 +80,7 @@ fn whatever_needs_no_answer_is_negotiated_away() {
     let (actions, options, macros) = daemon.connect().negotiate();
     assert_eq!(actions, 0x1 | 0x10 | 0x20 | 0x8 | 0x80, "add, change, quarantine; delete and add recipients");
     let not_sent = 0x2 | 0x200 | 0x40 | 0x100; // HELO, DATA, end of header, unknown
-    let no_reply = 0x1000 | 0x4000 | 0x80; // connect, MAIL, header; recipients can be refused
+    let no_reply = 0x1000 | 0x4000 | 0x8000 | 0x80; // connect, MAIL, RCPT, header
     assert_eq!(options, not_sent | no_reply | 0x10_0000 | 0x400, "and leading space, SKIP");
     let at_mail = "i j {tls_version} {verify} {cn_subject} {cert_subject} {auth_authen} {daemon_addr} {daemon_port}";
     let lists = ["v", "{conbool_none}", at_mail, "{rcpt_mailer} {rcpt_addr}", "i"];

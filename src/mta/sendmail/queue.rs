@@ -29,13 +29,15 @@ pub struct Waiting {
     pub reason: String,
 }
 
-/// The messages in the queue that need our rules: those with a recipient that the milter has marked, and those that have
-/// been tried at the relay because the daemon said so, or because Sendmail took the marked recipient for the one that it
-/// had. `relay` is the relay's host, in brackets or not; `None`: the one that the rules in sendmail.cf name.
+/// The messages in the queue that need our rules: those with a recipient that the milter has marked; and those without,
+/// because it came from an alias, or because Sendmail took the marked recipient for the one that it had, that have been
+/// tried at the relay, wait for the daemon, or have not been tried at all and are from a hosted sender to somebody elsewhere.
+/// `relay` is the relay's host, in brackets or not; `None`: the one that the rules in sendmail.cf name. `hosted` are the
+/// hosted domains.
 ///
 /// # Errors
 /// A sentence, if the queue cannot be looked at.
-pub fn waiting(sendmail: &config::Sendmail, relay: Option<&str>) -> Result<Vec<Waiting>, String> {
+pub fn waiting(sendmail: &config::Sendmail, relay: Option<&str>, hosted: &[String]) -> Result<Vec<Waiting>, String> {
     let cf_file = sendmail.directory.join("sendmail.cf");
     let text = fs::read(&cf_file).map_err(|error| told(&cf_file, &error))?;
     let cf = Cf::parse(&String::from_utf8_lossy(&text));
@@ -52,9 +54,11 @@ pub fn waiting(sendmail: &config::Sendmail, relay: Option<&str>) -> Result<Vec<W
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let Some(id) = ENVELOPES.iter().find_map(|beginning| name.strip_prefix(beginning)) else { continue };
             match fs::read(&path) {
-                Ok(bytes) => {
-                    waiting.extend(Envelope::parse(&String::from_utf8_lossy(&bytes)).needs_rules(id, relay.as_deref()))
-                }
+                Ok(bytes) => waiting.extend(Envelope::parse(&String::from_utf8_lossy(&bytes)).needs_rules(
+                    id,
+                    relay.as_deref(),
+                    hosted,
+                )),
                 // Delivered in this moment.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(told(&path, &error)),
@@ -135,19 +139,30 @@ impl Envelope {
         envelope
     }
 
-    fn needs_rules(self, queue_id: &str, relay: Option<&str>) -> Option<Waiting> {
+    fn needs_rules(self, queue_id: &str, relay: Option<&str>, hosted: &[String]) -> Option<Waiting> {
         let is_marked = |recipient: &String| {
             let recipient = recipient.trim_end_matches(['>', '.']).to_ascii_lowercase();
             [RELAY_PSEUDO_DOMAIN, DIRECT_PSEUDO_DOMAIN].iter().any(|domain| recipient.ends_with(&format!(".{domain}")))
         };
-        let was_tried = relay.is_some_and(|relay| self.reason.to_ascii_lowercase().contains(relay));
-        (self.recipients.iter().any(is_marked) || was_tried).then(|| Waiting {
+        let reason = self.reason.to_ascii_lowercase();
+        let was_tried = relay.is_some_and(|relay| reason.contains(relay));
+        let waits_for_daemon = self.reason.contains(rules::PUT_OFF);
+        let is_elsewhere = |recipient: &String| recipient.contains('@') && !is_hosted(recipient, hosted);
+        let may_go_there =
+            reason.is_empty() && is_hosted(&self.sender, hosted) && self.recipients.iter().any(is_elsewhere);
+        let is_needy = self.recipients.iter().any(is_marked) || was_tried || waits_for_daemon || may_go_there;
+        is_needy.then(|| Waiting {
             queue_id: queue_id.to_owned(),
             sender: self.sender,
             arrived: SystemTime::UNIX_EPOCH + Duration::from_secs(self.created),
             reason: self.reason,
         })
     }
+}
+
+fn is_hosted(address: &str, hosted: &[String]) -> bool {
+    let domain = address.trim_end_matches(['>', '.']).rsplit_once('@').map(|(_, domain)| domain);
+    domain.is_some_and(|domain| config::hosted_domain(domain).is_ok_and(|domain| hosted.contains(&domain)))
 }
 
 #[cfg(test)]
@@ -159,7 +174,22 @@ mod tests {
                         H??From: S<x@conbool-relay.invalid>\n.\n";
 
     fn waiting(recipient: &str, relay: Option<&str>) -> Option<Waiting> {
-        Envelope::parse(&FILE.replace("RECIPIENT", recipient)).needs_rules("x1", relay)
+        Envelope::parse(&FILE.replace("RECIPIENT", recipient)).needs_rules("x1", relay, &[])
+    }
+
+    #[test]
+    fn messages_without_a_mark_that_need_the_daemon() {
+        let needy = |reason: &str, recipient: &str| {
+            let text = FILE.replace("Deferred: Connection refused by mail.conbool.example.", reason);
+            let hosted = ["customer.test".to_owned()];
+            let envelope = Envelope::parse(&text.replace("RECIPIENT", recipient));
+            envelope.needs_rules("x1", None, &hosted).is_some()
+        };
+        assert!(needy(&format!("Deferred: {}", rules::PUT_OFF), "bob@remote.test"));
+        assert!(needy("", "bob@remote.test"), "not tried");
+        assert!(!needy("", "bob@customer.test"));
+        assert!(!needy("", "bob"));
+        assert!(!needy("Deferred: Connection refused by mx.remote.test.", "bob@remote.test"));
     }
 
     #[test]

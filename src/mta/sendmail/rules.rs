@@ -17,6 +17,9 @@ pub const NO_ANSWER: &str = "$: none $)";
 /// The ruleset in which an address is routed.
 pub const RULESET: &str = "ConboolRoute";
 
+/// What Sendmail says of mail for which there is no clear answer.
+pub const PUT_OFF: &str = "conbool-milter does not say which way this mail goes";
+
 /// How long Sendmail waits for an answer, in seconds.
 const PATIENCE: u32 = 10;
 
@@ -75,8 +78,8 @@ pub fn routing(names: &Names) -> String {
             let _ = writeln!(text, "R< {mark} > $* < @ $+ > $* $| none\t$#{mailer} $@ {host} $: $1 < @ $2 > $3");
         }
     }
-    text + "R$*\t$#error $@ 4.3.0 $: \"451 conbool-milter does not say which way this mail goes; try again later\"\n"
-        + MAILERTABLE
+    let _ = writeln!(text, "R$*\t$#error $@ 4.3.0 $: \"451 {PUT_OFF}; try again later\"");
+    text + MAILERTABLE
 }
 
 /// Asks for an address that has no mark: by queue id, sender and domain of the recipient.

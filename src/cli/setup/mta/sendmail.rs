@@ -167,7 +167,7 @@ impl Mta for Sendmail {
         false
     }
 
-    fn waiting(&self, back: &Change, _: &Config) -> Result<Vec<Waiting>, String> {
+    fn waiting(&self, back: &Change, config: &Config) -> Result<Vec<Waiting>, String> {
         let has_rules = |content: &Option<Content>| {
             content.as_ref().is_some_and(|cf| String::from_utf8_lossy(&cf.bytes).contains(RELAY_PSEUDO_DOMAIN))
         };
@@ -175,7 +175,7 @@ impl Mta for Sendmail {
         if !files.any(|file| has_rules(&file.before) && !has_rules(&file.after)) {
             return Ok(Vec::new());
         }
-        let waiting = queue::waiting(&self.places, None)?.into_iter().map(|message| Waiting {
+        let waiting = queue::waiting(&self.places, None, &config.domains)?.into_iter().map(|message| Waiting {
             queue_id: message.queue_id,
             sender: message.sender,
             fate: "needs the rules: without them it would bounce, or go past the relay",

@@ -16,7 +16,7 @@ impl Inspection<'_> {
         const CHECK: &str = "queue";
         let names = Names::new(self.request).ok().flatten();
         let relay = names.as_ref().map(|names| names.rules.relay.as_str());
-        let mut waiting = match queue::waiting(&self.examined.config.sendmail, relay) {
+        let mut waiting = match queue::waiting(&self.examined.config.sendmail, relay, &self.examined.config.domains) {
             Ok(waiting) => waiting,
             Err(error) => return self.add(CHECK, "", Status::Unknown, format!("{error}; run doctor as root")),
         };
