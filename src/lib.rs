@@ -56,11 +56,10 @@
 //! into it or found in it.
 //!
 //! *How a verdict reaches Sendmail.* As a pseudo-domain at the recipient's address, which rules in sendmail.cf turn into
-//! the relay's mailer ([`mta::sendmail`]); it is kept in the queue file, so that queue runs need no daemon. Every external
-//! recipient of a message for the relay is marked, of an exempt one those whose sender would take them to the relay. What
-//! the milter does not see, Sendmail asks for through a socketmap; the answers come from [`routing`], the memory that both
-//! doors share: the verdict if the queue id is known, or else the sender's scope. An address is asked for more than once, and
-//! must get the same answer each time, or Sendmail does not find again the recipient that is to be replaced.
+//! the relay's mailer ([`mta::sendmail`]), and which stands in the queue file wherever the way is not the sender's. Every
+//! address that carries none, as those of aliases do, which the milter never sees, Sendmail asks for through a socketmap;
+//! the answers come from [`routing`], the memory that both doors share: by the sender until there is a verdict, by the
+//! verdict from then on.
 //!
 //! *How setup changes files.* As one transaction, [`mta::change`]: the new contents lie complete beside the old ones before
 //! the first file changes, the back-up is the journal, and whatever fails, or is killed, ends with everything as it was. The
