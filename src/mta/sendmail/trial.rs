@@ -95,11 +95,13 @@ pub fn run(request: &Request<'_>, cf: &str) -> Result<(), TrialError> {
         [("someone@remote.invalid.PSEUDO", plain), ("someone%[192.0.2.1]@lit.PSEUDO", "someone@[192.0.2.1]")]
     {
         let to_relay = address.replace("PSEUDO", RELAY_PSEUDO_DOMAIN);
-        new.expect(&to_relay, &format!("mailer {RELAY_MAILER}, host {relay}, user {clean}"))?;
+        new.must_resolve(&to_relay, &format!("mailer {RELAY_MAILER}, host {relay}, user {clean}"))?;
         let direct = address.replace("PSEUDO", DIRECT_PSEUDO_DOMAIN);
         match (&names.rules.direct, &site) {
-            (Some(host), _) => new.expect(&direct, &format!("mailer {DIRECT_MAILER}, host {host}, user {clean}"))?,
-            (None, Some(site)) => new.expect(&direct, &site.resolve(clean)?)?,
+            (Some(host), _) => {
+                new.must_resolve(&direct, &format!("mailer {DIRECT_MAILER}, host {host}, user {clean}"))?
+            }
+            (None, Some(site)) => new.must_resolve(&direct, &site.resolve(clean)?)?,
             (None, None) => {}
         }
     }
@@ -107,15 +109,15 @@ pub fn run(request: &Request<'_>, cf: &str) -> Result<(), TrialError> {
         for domain in request.config.domains.iter().take(DOMAINS) {
             let address = format!("postmaster@{domain}");
             let before = site.resolve(&address)?;
-            new.expect(&address, &before)?;
-            away.expect(&address, &before)?;
+            new.must_resolve(&address, &before)?;
+            away.must_resolve(&address, &before)?;
         }
-        usual.expect(plain, &site.resolve(plain)?)?;
-        usual.expect("postmaster", &site.resolve("postmaster")?)?;
+        usual.must_resolve(plain, &site.resolve(plain)?)?;
+        usual.must_resolve("postmaster", &site.resolve("postmaster")?)?;
     }
     if names.rules.socketmap.is_some() {
         let asked = Sendmail::new(request, &scratch, "relay.cf", &with_daemon(cf, Daemon::Says("relay")))?;
-        asked.expect(plain, &format!("mailer {RELAY_MAILER}, host {relay}, user {plain}"))?;
+        asked.must_resolve(plain, &format!("mailer {RELAY_MAILER}, host {relay}, user {plain}"))?;
         let found = away.resolve(plain)?;
         if !found.starts_with("mailer *error*, host 4.") {
             let expected = "mailer *error*, host 4.…".to_owned();
@@ -184,7 +186,7 @@ impl<'a> Sendmail<'a> {
         Ok(found.unwrap_or("no mailer").replace("., user ", ", user "))
     }
 
-    fn expect(&self, address: &str, expected: &str) -> Result<(), TrialError> {
+    fn must_resolve(&self, address: &str, expected: &str) -> Result<(), TrialError> {
         let found = self.resolve(address)?;
         // Sendmail writes names of hosts in lower case.
         if found.eq_ignore_ascii_case(expected) {
