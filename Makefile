@@ -1,21 +1,48 @@
-# The two commands to know: `make demo` shows what the milter does, `make test` runs every test.
-# Both install the Debian packages that are missing, and run the tests as root: the lab makes networks of its own.
+# The commands to know: `make demo` shows what the milter does, `make test` runs every test, `make packages` builds the
+# Debian package and the RPMs, `make test-packages` tries them.
+# All install the Debian packages that are missing, and run the tests as root: the lab makes networks of its own.
 
 CARGO ?= cargo
 ifneq ($(shell id -u),0)
 AS_ROOT := --config "target.'cfg(all())'.runner = ['sudo', '-E']"
 endif
 
-.PHONY: demo test bench packages
+.PHONY: demo test bench dependencies install
 
-demo: packages
+demo: dependencies
 	$(CARGO) test $(AS_ROOT) --test demo
 
-test: packages
+test: dependencies
 	$(CARGO) test $(AS_ROOT)
 
-bench: packages
+bench: dependencies
 	$(CARGO) bench
 
-packages:
+dependencies:
 	@tests/install-packages
+
+# What packages install, under DESTDIR. The program is built before: it writes its own shell completions.
+prefix ?= /usr/local
+sbindir ?= $(prefix)/sbin
+datadir ?= $(prefix)/share
+mandir ?= $(datadir)/man
+docdir ?= $(datadir)/doc/conbool-milter
+sysconfdir ?= /etc
+unitdir ?= /usr/lib/systemd/system
+sysusersdir ?= /usr/lib/sysusers.d
+tmpfilesdir ?= /usr/lib/tmpfiles.d
+zshcompletiondir ?= $(datadir)/zsh/site-functions
+PROGRAM ?= target/release/conbool-milter
+
+install:
+	install -D -m 755 -t $(DESTDIR)$(sbindir) $(PROGRAM)
+	install -D -m 644 -t $(DESTDIR)$(sysconfdir)/conbool-milter packaging/conbool-milter.toml
+	install -D -m 644 -t $(DESTDIR)$(mandir)/man5 man/*.5
+	install -D -m 644 -t $(DESTDIR)$(mandir)/man8 man/*.8
+	install -D -m 644 -t $(DESTDIR)$(unitdir) packaging/systemd/*
+	install -D -m 644 -t $(DESTDIR)$(sysusersdir) packaging/sysusers.d/*
+	install -D -m 644 -t $(DESTDIR)$(tmpfilesdir) packaging/tmpfiles.d/*
+	for provider in sieve/*; do \
+	    install -D -m 644 -t $(DESTDIR)$(datadir)/conbool-milter/$$provider $$provider/* || exit; \
+	done
+	install -D -m 644 -t $(DESTDIR)$(docdir)/examples packaging/grafana/conbool-milter.json packaging/prometheus/conbool-milter.rules.yml
