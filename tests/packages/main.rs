@@ -6,6 +6,7 @@ mod lab;
 
 mod built;
 mod debian;
+mod machine;
 
 use std::process::ExitCode;
 
