@@ -81,7 +81,10 @@ pub fn main() -> ExitCode {
         Command::Completion(completion) => completion::run(&command(), &completion),
         Command::Handshake(handshake) => doctor::handshake::run(&handshake),
         Command::Explain(explain) => explain::run(&arguments.config, &explain),
-        Command::Setup(setup) => setup::run(&arguments.config, &setup),
+        Command::Setup(setup) => match setup::run(&arguments.config, &setup) {
+            Ok(status) => return status,
+            Err(problem) => Err(problem),
+        },
         Command::Status(status) => status::run(&arguments.config, &status),
         // These have exit codes of their own.
         Command::Doctor(doctor) => return doctor::run(&arguments.config, &doctor),
