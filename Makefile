@@ -35,7 +35,9 @@ sysconfdir ?= /etc
 unitdir ?= /usr/lib/systemd/system
 sysusersdir ?= /usr/lib/sysusers.d
 tmpfilesdir ?= /usr/lib/tmpfiles.d
+bashcompletiondir ?= $(datadir)/bash-completion/completions
 zshcompletiondir ?= $(datadir)/zsh/site-functions
+fishcompletiondir ?= $(datadir)/fish/vendor_completions.d
 PROGRAM ?= target/release/conbool-milter
 
 install:
@@ -50,3 +52,9 @@ install:
 	    install -D -m 644 -t $(DESTDIR)$(datadir)/conbool-milter/$$provider $$provider/* || exit; \
 	done
 	install -D -m 644 -t $(DESTDIR)$(docdir)/examples packaging/grafana/conbool-milter.json packaging/prometheus/conbool-milter.rules.yml
+	install -d $(DESTDIR)$(bashcompletiondir) $(DESTDIR)$(zshcompletiondir) $(DESTDIR)$(fishcompletiondir)
+	$(PROGRAM) completion bash >$(DESTDIR)$(bashcompletiondir)/conbool-milter
+	$(PROGRAM) completion zsh >$(DESTDIR)$(zshcompletiondir)/_conbool-milter
+	$(PROGRAM) completion fish >$(DESTDIR)$(fishcompletiondir)/conbool-milter.fish
+	chmod 644 $(DESTDIR)$(bashcompletiondir)/conbool-milter $(DESTDIR)$(zshcompletiondir)/_conbool-milter \
+	    $(DESTDIR)$(fishcompletiondir)/conbool-milter.fish

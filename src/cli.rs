@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod completion;
 mod doctor;
 mod explain;
 mod mx_watch;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigErrors};
 use crate::directory;
@@ -39,6 +40,8 @@ enum Command {
     Run,
     /// Check the configuration and the policy scripts
     Check,
+    /// Print the script by which a shell completes this command
+    Completion(completion::Arguments),
     /// Examine the installation: configuration, sockets, mail server, DNS, relay
     Doctor(doctor::Arguments),
     #[command(hide = true)]
@@ -53,12 +56,18 @@ enum Command {
     Status(status::Arguments),
 }
 
+/// The subcommands and flags that there are, for what tells of them.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// Runs the command line; returns the process's exit code: 0 success, 1 failure, 2 wrong usage.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Run => run::run(&arguments.config),
         Command::Check => check::run(&arguments.config),
+        Command::Completion(completion) => completion::run(&command(), &completion),
         Command::Handshake(handshake) => doctor::handshake::run(&handshake),
         Command::Explain(explain) => explain::run(&arguments.config, &explain),
         Command::Setup(setup) => setup::run(&arguments.config, &setup),
