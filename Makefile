@@ -7,7 +7,7 @@ ifneq ($(shell id -u),0)
 AS_ROOT := --config "target.'cfg(all())'.runner = ['sudo', '-E']"
 endif
 
-.PHONY: demo test bench dependencies install
+.PHONY: demo test bench dependencies install test-packages
 
 demo: dependencies
 	$(CARGO) test $(AS_ROOT) --test demo
@@ -17,6 +17,10 @@ test: dependencies
 
 bench: dependencies
 	$(CARGO) bench
+
+test-packages: dependencies packages
+	$(if $(AS_ROOT),sudo) tests/packages/make-roots
+	$(CARGO) test $(AS_ROOT) --test packages
 
 dependencies:
 	@tests/install-packages
