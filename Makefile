@@ -19,6 +19,7 @@ bench: dependencies
 	$(CARGO) bench
 
 test-packages: dependencies packages
+	$(if $(AS_ROOT),sudo) tests/packages/make-roots
 	$(CARGO) test $(AS_ROOT) --test packages
 
 dependencies:
