@@ -6,8 +6,8 @@ mod lab;
 
 mod built;
 mod debian;
-mod rpm;
 mod machine;
+mod rpm;
 
 use std::process::ExitCode;
 
