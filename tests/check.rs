@@ -151,4 +151,12 @@ fn a_password_may_be_a_credential_of_the_service() {
         std::fs::set_permissions(&password, std::fs::Permissions::from_mode(mode)).unwrap();
         assert_eq!(folder.check_with(in_service).0, expected, "{mode:o}");
     }
+    // Such as the unit has by default; then there may be a file beside the configuration.
+    std::fs::write(&password, "\n").unwrap();
+    let (code, _, errors) = folder.check_with(in_service);
+    assert!(code == Some(1) && errors.contains("\"ldap-password\" cannot be read: No such file"), "{errors}");
+    std::fs::rename(&password, folder.0.join("ldap-password")).unwrap();
+    std::fs::write(folder.0.join("ldap-password"), "secret").unwrap();
+    std::fs::set_permissions(folder.0.join("ldap-password"), std::fs::Permissions::from_mode(0o400)).unwrap();
+    assert_eq!(folder.check_with(in_service).0, Some(0));
 }
