@@ -38,7 +38,7 @@ pub use rates::SAMPLE_EVERY;
 pub use scopes::*;
 
 use crate::case::{Client, Envelope, Limit, MailServer};
-use crate::config::{Log, LogFormat};
+use crate::config::{Log, LogFormat, NOT_SET_UP};
 use crate::judge::{Modes, Site};
 use crate::verdict::{Direction, Disposition, Mode, Route, Verdict};
 
@@ -203,10 +203,18 @@ pub fn loaded(file: &Path, site: &Site) {
         }
     }
     LEDGER.loaded(file.display().to_string(), mode);
+    if site.hosted.is_empty() {
+        not_set_up();
+    }
     LEDGER.messages.announce(site.rules.reasons());
     for (direction, decision, reason) in WATCHED {
         LEDGER.messages.begin(direction, decision, reason, whole.name());
     }
+}
+
+/// The configuration that is put in force hosts nobody.
+fn not_set_up() {
+    warn!("{NOT_SET_UP}; run conbool-milter setup");
 }
 
 /// A door is opened.

@@ -49,6 +49,16 @@ fn five_lines_are_a_configuration() {
 }
 
 #[test]
+fn the_packaged_configuration_is_right_and_waits_for_setup() {
+    let packaged = std::fs::read_to_string("packaging/conbool-milter.toml").unwrap();
+    let (code, output, errors) = Folder::new("packaged", &[("m.toml", &packaged)]).check();
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    let (first, second) = output.split_once('\n').unwrap();
+    assert_eq!(first, "m.toml: no errors");
+    assert!(second.contains("nothing is set up yet") && second.contains("run conbool-milter setup"), "{output}");
+}
+
+#[test]
 fn mistakes_in_configuration_and_script_are_told_together() {
     let config = format!("{FIVE_LINES}relay_network = \"192.0.2.0/24\"\n[rules]\nsite_script = \"site.sieve\"\n");
     let script = "require \"fileinto\";\nfileinto \"Spam\";\nredirect \"x@remote.test\";\n";

@@ -324,6 +324,15 @@ fn everything_can_be_set() {
 }
 
 #[test]
+fn the_packaged_configuration_hosts_nobody_yet() {
+    let config = Config::load(Path::new("packaging/conbool-milter.toml")).unwrap();
+    assert!(!config.is_set_up() && config.domains.is_empty() && config.relay.networks.is_empty());
+    assert_eq!(config.modes.whole, Mode::Monitor);
+    let site = site::load(&config).unwrap();
+    assert!(site.hosted.is_empty() && site.scope.senders.is_empty() && site.trust.relay_networks.is_empty());
+}
+
+#[test]
 fn sockets_are_read_in_both_notations() {
     let loopback6 = Socket::Inet("::1".parse().unwrap(), 8891);
     let loopback = Socket::Inet("127.0.0.1".parse().unwrap(), 8891);

@@ -11,6 +11,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::sender_table::SenderTableKeeper;
+use super::Failure;
 use super::mx_watch::{self, MxWatch};
 use crate::config::{self, Config};
 use crate::judge::{self, Site};
@@ -27,29 +28,28 @@ use crate::telemetry::{self, Door};
 ///
 /// # Errors
 /// Whatever keeps the daemon from starting: configuration, scripts, sources of scopes, sockets.
-pub fn run(path: &Path) -> Result<(), String> {
-    let (config, policy) = super::load_policy(path)?;
-    telemetry::start(&config.log).map_err(|error| format!("log.format: the journal cannot be reached: {error}"))?;
+pub fn run(path: &Path) -> Result<(), Failure> {
+    let (config, policy) = super::load_policy(path).map_err(Failure::lasting)?;
+    telemetry::start(&config.log)
+        .map_err(|error| Failure::passing(format!("log.format: the journal cannot be reached: {error}")))?;
     allow_descriptors(config.milter.max_connections + config.policy.max_connections + config.socketmap.max_connections);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
+    let failed = |error: io::Error| Failure::passing(format!("cannot start: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
         let directory = super::directory(&config);
         let loaded = Loaded::load(&config, directory.as_ref(), None).await;
         let (site, loaded) = super::together(policy, loaded)?;
         let mut scopes = Refresher::new(loaded, directory);
-        let failed = |error: std::io::Error| format!("cannot start: {error}");
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
-        let mut sockets = Sockets::open(&config).map_err(|error| error.to_string())?;
+        let mut sockets =
+            Sockets::open(&config).map_err(|error| Failure { message: error.to_string(), may_pass: error.may_pass })?;
         let names = sockets.names();
         telemetry::loaded(path, &site);
         let (site, watch) = mx_watch::prepare(&config, site, None);
         let current = Arc::new(CurrentSite::from_pointee(site));
-        let routes = Arc::new(routes(&config, &sockets)?);
+        let routes = Arc::new(routes(&config, &sockets).map_err(Failure::passing)?);
         let services = answer_questions(&config, &mut sockets, &current, &routes).map_err(failed)?;
         let mut watch = watch.map(|watch| mx_watch::start(watch, current.clone()));
         let sender_table = sender_table::start(config.clone(), current.clone()).await;
@@ -73,11 +73,10 @@ pub fn run(path: &Path) -> Result<(), String> {
             notify(&[NotifyState::Stopping]);
         };
         let served = server::run(sockets, &config.milter, current.clone(), routes, judge::judge, shutdown).await;
-        served.map_err(|error| format!("cannot go on: {error}"))?;
+        served.map_err(|error| Failure::passing(format!("cannot go on: {error}")))?;
         // Only now: SMTP sessions that went on until here may have asked them.
-        for service in services {
-            service.stop().await;
-        }
+        let [policy, socketmap] = services;
+        tokio::join!(policy.stop(), socketmap.stop());
         telemetry::stopped();
         Ok(())
     })

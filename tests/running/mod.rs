@@ -23,9 +23,14 @@ impl Daemon {
 
     /// Starts the daemon with these additional lines in its configuration; `@folder@` stands for its folder.
     pub fn start_with(name: &str, more: &str) -> Self {
+        Self::start_configured(name, |folder| configuration(folder, "customer.test", more))
+    }
+
+    /// Starts the daemon with what `configuration` gives for its folder, where all its sockets have to be.
+    pub fn start_configured(name: &str, configuration: impl FnOnce(&Path) -> String) -> Self {
         let folder = std::env::temp_dir().join(format!("conbool-milter-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("m.toml"), configuration(&folder, "customer.test", more)).unwrap();
+        fs::write(folder.join("m.toml"), configuration(&folder)).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_conbool-milter"))
             .args(["run", "--config"])
             .arg(folder.join("m.toml"))
