@@ -32,13 +32,14 @@ packages: program
 endif
 
 # No path of the machine that builds gets into the program, so the same sources give the same program anywhere.
-program: remapped = $(CURDIR)=. $(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
+program: remapped = $(CURDIR)=. $(or $(CARGO_HOME),$(HOME)/.cargo)=cargo $(addsuffix =target,$(CARGO_TARGET_DIR))
 program:
 	CFLAGS='$(CFLAGS) $(remapped:%=-ffile-prefix-map=%)' RUSTFLAGS='$(RUSTFLAGS) $(remapped:%=--remap-path-prefix=%)' \
 	    $(CARGO) build --release --locked
 
 packages:
 	PROGRAM='$(PROGRAM)' packaging/build-deb
+	PROGRAM='$(PROGRAM)' packaging/build-rpm
 
 # What packages install, under DESTDIR. The program is built before: it writes its own shell completions.
 prefix ?= /usr/local
@@ -66,6 +67,7 @@ install:
 	    install -D -m 644 -t $(DESTDIR)$(datadir)/conbool-milter/$$provider $$provider/* || exit; \
 	done
 	install -D -m 644 -t $(DESTDIR)$(docdir)/examples packaging/grafana/conbool-milter.json packaging/prometheus/conbool-milter.rules.yml
+	CARGO='$(CARGO)' packaging/third-party-licences >$(DESTDIR)$(docdir)/third-party-licences
 	install -d $(DESTDIR)$(bashcompletiondir) $(DESTDIR)$(zshcompletiondir) $(DESTDIR)$(fishcompletiondir)
 	$(PROGRAM) completion bash >$(DESTDIR)$(bashcompletiondir)/conbool-milter
 	$(PROGRAM) completion zsh >$(DESTDIR)$(zshcompletiondir)/_conbool-milter

@@ -6,14 +6,15 @@ mod lab;
 
 mod built;
 mod debian;
-mod rpm;
 mod machine;
+mod rpm;
+
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     lab::main(|| {
-        let modules = [debian::trials(), rpm::trials()];
+        let modules = [debian::trials()];
         Ok(modules.into_iter().flatten().collect())
     })
 }
