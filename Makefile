@@ -39,6 +39,7 @@ program:
 
 packages:
 	PROGRAM='$(PROGRAM)' packaging/build-deb
+	PROGRAM='$(PROGRAM)' packaging/build-rpm
 
 # What packages install, under DESTDIR. The program is built before: it writes its own shell completions.
 prefix ?= /usr/local

@@ -100,7 +100,10 @@ fn whole_life(host: &Host) -> Result<(), Error> {
     host.says("find /etc/systemd/system /run /usr /var/spool -xdev -name '*conbool*'", "")?;
     host.says("ls /etc/conbool-milter", "conbool-milter.toml.rpmnew\nconbool-milter.toml.rpmsave")?;
     host.says("tail -n 1 /etc/conbool-milter/conbool-milter.toml.rpmsave", "# edited")?;
-    host.says("cat /var/lib/conbool-milter/state && getent passwd conbool-milter | cut -d: -f 1", "kept\nconbool-milter")
+    host.says(
+        "cat /var/lib/conbool-milter/state && getent passwd conbool-milter | cut -d: -f 1",
+        "kept\nconbool-milter",
+    )
 }
 
 /// RHEL and Fedora have systemd-update-helper(8), which the scriptlets then ask, as systemd-rpm-macros do. A stub of it
@@ -132,8 +135,10 @@ impl Host {
         need(&[("/usr/bin/rpm", "rpm"), ("/usr/bin/rpmbuild", "rpm")])?;
         let machine = Machine::start(name, System::Plain)?;
         // As RHEL and Fedora have it; Debian enables what no preset names.
-        machine.run("mkdir -p /etc/systemd/system-preset && \
-            echo 'disable *' >/etc/systemd/system-preset/99-default-disable.preset")?;
+        machine.run(
+            "mkdir -p /etc/systemd/system-preset && \
+            echo 'disable *' >/etc/systemd/system-preset/99-default-disable.preset",
+        )?;
         Ok(Self { machine })
     }
 
@@ -148,7 +153,8 @@ impl Host {
     fn succeeds(&self, arguments: &[&str], package: &Path) -> Result<(), Error> {
         let output = self.rpm(arguments, package)?;
         let words = said(&output);
-        let expected = |line: &str| line.starts_with("warning: ") && line.contains(".rpmnew") || line.contains(".rpmsave");
+        let expected =
+            |line: &str| line.starts_with("warning: ") && line.contains(".rpmnew") || line.contains(".rpmsave");
         match output.status.success() && words.lines().all(expected) {
             true => Ok(()),
             false => Err(format!("rpm {arguments:?} {}: {}\n{words}", package.display(), output.status).into()),
