@@ -63,7 +63,8 @@ fn of_line(line: &str) -> Vec<(String, Access)> {
         path.map(|path| accesses.iter().map(|access| (path.clone(), *access)).collect()).unwrap_or_default()
     };
     match name {
-        _ if failed => Vec::new(),
+        // A place in the tree (open(2), O_PATH) is no open file.
+        _ if failed || arguments.contains("O_PATH") => Vec::new(),
         "execve" => needs(first, &[Execute, Map, Read]),
         "connect" => needs(socket(arguments), &[Read, Write]),
         "bind" | "sendto" | "sendmsg" => needs(socket(arguments), &[Write]),
