@@ -50,6 +50,7 @@ use crate::case::Limits;
 pub use crate::case::MailServer;
 use crate::judge::{LoopAction, Modes};
 use crate::kind;
+use crate::verdict::Mode;
 
 /// Where the configuration is looked for when `--config` is not given.
 pub const DEFAULT_PATH: &str = "/etc/conbool-milter/conbool-milter.toml";
@@ -60,12 +61,16 @@ pub const DEFAULT_SITE_SCRIPT: &str = "/etc/conbool-milter/site.sieve";
 /// Where the daemon keeps its state, if `state_directory` does not name another.
 pub const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/conbool-milter";
 
+/// What a configuration without hosted domains comes to, for people.
+pub const NOT_SET_UP: &str = "nothing is set up yet: no domains are named, and no mail is changed, routed or refused";
+
 /// The whole configuration, checked and with every default filled in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// `provider`: name of a built-in provider, or path of a folder with `provider.toml` and `policy.sieve`.
     pub provider: String,
-    /// `domains`: the hosted domains, lower case, in A-label form (RFC 5890); not empty.
+    /// `domains`: the hosted domains, lower case, in A-label form (RFC 5890); empty only as long as nothing is set up,
+    /// see [`Self::is_set_up`].
     pub domains: Vec<String>,
     /// `mail_server`: the software that the milter serves; `None`: each connection says it.
     pub mail_server: Option<MailServer>,
@@ -118,6 +123,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// False as long as no domain is hosted, which only mode `monitor` allows: then nobody is the relay, no mail is
+    /// changed, routed or refused, and nothing is written for the mail server.
+    pub fn is_set_up(&self) -> bool {
+        !self.domains.is_empty()
+    }
+
+    /// Whether `domains` may be missing: in mode `monitor`, unless section `[edge]` says that something is set up.
+    pub fn may_host_nobody(&self) -> bool {
+        self.modes.whole == Mode::Monitor && self.edge.is_none()
+    }
+
     /// The keys whose values in `new` take effect only when the daemon is started anew: its sockets, limits and log.
     pub fn differences_that_need_a_restart(&self, new: &Self) -> Vec<&'static str> {
         let differences = [
@@ -256,7 +272,7 @@ pub struct Milter {
     pub idle_timeout: Duration,
     /// `milter.workers`: threads; `None` (0, the default) means one a processor.
     pub workers: Option<usize>,
-    /// `milter.drain_timeout`: seconds that running SMTP sessions get to finish when the daemon stops, default 30.
+    /// `milter.drain_timeout`: seconds that running SMTP sessions get to finish when the daemon stops, default 8.
     pub drain_timeout: Duration,
 }
 

@@ -159,6 +159,8 @@ pub fn mistakes(config: &Config, own: &[ConfigError]) -> Vec<SiteError> {
         key == mistake.key
             || is_within(key, &mistake.key)
             || is_within(&mistake.key, key)
+            // Whether they are needed, the mode says.
+            || (key == "mode" && mistake.key == "relay_networks")
             // A key that seems to be missing may be there, with another name, or behind an error in the syntax.
             || error.column.is_some()
             || error.message.contains(&format!("\"{}\"", mistake.key))

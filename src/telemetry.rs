@@ -38,7 +38,7 @@ pub use rates::SAMPLE_EVERY;
 pub use scopes::*;
 
 use crate::case::{Client, Envelope, Limit, MailServer};
-use crate::config::{Log, LogFormat};
+use crate::config::{Log, LogFormat, NOT_SET_UP};
 use crate::judge::{Modes, Site};
 use crate::verdict::{Direction, Disposition, Mode, Route, Verdict};
 
@@ -203,10 +203,18 @@ pub fn loaded(file: &Path, site: &Site) {
         }
     }
     LEDGER.loaded(file.display().to_string(), mode);
+    if site.hosted.is_empty() {
+        not_set_up();
+    }
     LEDGER.messages.announce(site.rules.reasons());
     for (direction, decision, reason) in WATCHED {
         LEDGER.messages.begin(direction, decision, reason, whole.name());
     }
+}
+
+/// The configuration that is put in force hosts nobody.
+fn not_set_up() {
+    warn!("{NOT_SET_UP}; run conbool-milter setup");
 }
 
 /// A door is opened.
@@ -278,6 +286,16 @@ pub fn sender_table_unused() {
         "Postfix does not use the sender table, and every message in scope is marked: do as conbool-milter setup postfix \
          says, and then reload the daemon"
     );
+}
+
+/// The service manager waits to hear that the daemon is alive, and it is not.
+pub fn watchdog_not_told(problem: &str) {
+    error!(problem, "the watchdog is told nothing until this is over; systemd ends the daemon if that takes too long");
+}
+
+/// The directory has to say who is in the groups before anything can go on.
+pub fn waiting_for_directory(servers: &str, elapsed: Duration) {
+    warn!(servers, elapsed = elapsed.as_secs_f64(), "waiting for the directory to say who is in the groups");
 }
 
 /// The daemon stops, and lets running sessions finish.

@@ -49,6 +49,16 @@ fn five_lines_are_a_configuration() {
 }
 
 #[test]
+fn the_packaged_configuration_is_right_and_waits_for_setup() {
+    let packaged = std::fs::read_to_string("packaging/conbool-milter.toml").unwrap();
+    let (code, output, errors) = Folder::new("packaged", &[("m.toml", &packaged)]).check();
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    let (first, second) = output.split_once('\n').unwrap();
+    assert_eq!(first, "m.toml: no errors");
+    assert!(second.contains("nothing is set up yet") && second.contains("run conbool-milter setup"), "{output}");
+}
+
+#[test]
 fn mistakes_in_configuration_and_script_are_told_together() {
     let config = format!("{FIVE_LINES}relay_network = \"192.0.2.0/24\"\n[rules]\nsite_script = \"site.sieve\"\n");
     let script = "require \"fileinto\";\nfileinto \"Spam\";\nredirect \"x@remote.test\";\n";
@@ -151,12 +161,13 @@ fn a_password_may_be_a_credential_of_the_service() {
         std::fs::set_permissions(&password, std::fs::Permissions::from_mode(mode)).unwrap();
         assert_eq!(folder.check_with(in_service).0, expected, "{mode:o}");
     }
-    // Such as the unit has by default; then there may be a file beside the configuration.
-    std::fs::write(&password, "\n").unwrap();
-    let (code, _, errors) = folder.check_with(in_service);
-    assert!(code == Some(1) && errors.contains("\"ldap-password\" cannot be read: No such file"), "{errors}");
-    std::fs::rename(&password, folder.0.join("ldap-password")).unwrap();
-    std::fs::write(folder.0.join("ldap-password"), "secret").unwrap();
-    std::fs::set_permissions(folder.0.join("ldap-password"), std::fs::Permissions::from_mode(0o400)).unwrap();
+    // The empty default of a unit is a mistake only for who needs the password.
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
+    for empty in ["", "\n"] {
+        std::fs::write(&password, empty).unwrap();
+        let (code, _, errors) = folder.check_with(in_service);
+        assert!(code == Some(1) && errors.contains("is empty among the credentials of the service"), "{errors}");
+    }
+    std::fs::write(folder.0.join("m.toml"), FIVE_LINES).unwrap();
     assert_eq!(folder.check_with(in_service).0, Some(0));
 }

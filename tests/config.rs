@@ -115,7 +115,7 @@ fn five_lines_are_enough() {
             max_connections: 2000,
             idle_timeout: Duration::from_secs(7210),
             workers: None,
-            drain_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(8),
         },
         state_directory: "/var/lib/conbool-milter".into(),
         scope: Scopes {
@@ -321,6 +321,15 @@ fn everything_can_be_set() {
         };
         assert!(text.lines().any(|there| there.starts_with(&line)), "everything.toml lacks {key}");
     }
+}
+
+#[test]
+fn the_packaged_configuration_hosts_nobody_yet() {
+    let config = Config::load(Path::new("packaging/conbool-milter.toml")).unwrap();
+    assert!(!config.is_set_up() && config.domains.is_empty() && config.relay.networks.is_empty());
+    assert_eq!(config.modes.whole, Mode::Monitor);
+    let site = site::load(&config).unwrap();
+    assert!(site.hosted.is_empty() && site.scope.senders.is_empty() && site.trust.relay_networks.is_empty());
 }
 
 #[test]

@@ -34,8 +34,15 @@ pub fn read(reader: &mut Reader) -> Config {
     let folder = files::folder_of(reader.file());
     let provider = reader.string("provider", PROVIDER, |written| provider(&folder, written)).unwrap_or_default();
     reader.require("provider", PROVIDER);
+    let modes = modes(reader);
     let domains = plain(reader.strings("domains", DOMAINS, notation::hosted_domain));
-    reader.require("domains", DOMAINS);
+    let may_host_nobody = modes.whole == Mode::Monitor && !reader.has("edge");
+    // A mode that is wrong does not say whether they are needed.
+    if !may_host_nobody && !reader.is_flawed("mode") {
+        reader.require("domains", DOMAINS);
+    }
+    let are_known = !reader.is_flawed("domains") && (may_host_nobody || !domains.is_empty());
+    let hosted = are_known.then_some(domains.as_slice());
     let relay_networks = plain(reader.strings("relay_networks", NETWORKS, notation::network));
     let socket = sockets(reader, "socket", SOCKET, notation::socket, &[]);
     reader.require("socket", SOCKET);
@@ -53,11 +60,11 @@ pub fn read(reader: &mut Reader) -> Config {
         provider,
         mail_server,
         internal_networks,
-        modes: modes(reader),
+        modes,
         relay: relay(reader, &folder, relay_networks, mail_server),
         milter: milter(reader, socket),
-        scope: scope::read(reader, &folder, &domains),
-        lock_down: lock_down::read(reader, &domains),
+        scope: scope::read(reader, &folder, hosted),
+        lock_down: lock_down::read(reader, hosted),
         domains,
         state_directory: state_directory.unwrap_or_else(|| DEFAULT_STATE_DIRECTORY.into()),
         kind: kind(reader),
@@ -127,7 +134,7 @@ fn milter(reader: &mut Reader, sockets: Vec<Socket>) -> Milter {
         Duration::from_secs(reader.integer(key, least..=most, "seconds").unwrap_or(default))
     };
     let idle_timeout = seconds("milter.idle_timeout", 10, WEEK, 7210);
-    let drain_timeout = seconds("milter.drain_timeout", 0, 3600, 30);
+    let drain_timeout = seconds("milter.drain_timeout", 0, 3600, 8);
     Milter {
         sockets,
         socket_mode: socket_mode(reader, "milter.socket_mode"),
@@ -158,12 +165,11 @@ pub fn socket_mode(reader: &mut Reader, key: &str) -> u32 {
     reader.string(key, r#""0660", in quotes: the permission bits in octal"#, notation::socket_mode).unwrap_or(0o660)
 }
 
-/// An error for each address in the list whose domain is not hosted.
-pub fn of_hosted_domains(reader: &mut Reader, key: &str, domains: &[String], addresses: &[Spanned<String>]) {
-    let hosted: HashSet<&str> = domains.iter().map(String::as_str).collect();
-    // A domain with a mistake in it is one mistake, not one for each of its addresses.
-    let known = !hosted.is_empty() && !reader.is_flawed("domains");
-    for address in addresses.iter().filter(|_| known) {
+/// An error for each address in the list whose domain is not among those in `hosted`, where these are known.
+pub fn of_hosted_domains(reader: &mut Reader, key: &str, hosted: Option<&[String]>, addresses: &[Spanned<String>]) {
+    let Some(hosted) = hosted else { return };
+    let hosted: HashSet<&str> = hosted.iter().map(String::as_str).collect();
+    for address in addresses {
         let domain = address.get_ref().rsplit_once('@').map(|(_, domain)| domain);
         if let Some(domain) = domain.filter(|domain| !hosted.contains(domain)) {
             let problem = format!("is not of a hosted domain; add \"{domain}\" to domains, or remove the entry");

@@ -25,13 +25,13 @@ pub struct LockDown {
     pub settle_time: Duration,
 }
 
-/// Asks for the keys of the section.
-pub fn read(reader: &mut Reader, domains: &[String]) -> LockDown {
+/// Asks for the keys of the section. `hosted` are the hosted domains, where they are known.
+pub fn read(reader: &mut Reader, hosted: Option<&[String]>) -> LockDown {
     let modes = [("off", Mode::Off), ("monitor", Mode::Monitor), ("enforce", Mode::Enforce), ("auto", Mode::Auto)];
     let mode = reader.choice("lock_down.mode", &modes);
     let open = reader.strings("lock_down.open_recipients", RECIPIENTS, notation::recipient);
     let open = open.unwrap_or_default();
-    keys::of_hosted_domains(reader, "lock_down.open_recipients", domains, &open);
+    keys::of_hosted_domains(reader, "lock_down.open_recipients", hosted, &open);
     let mx_hosts = reader.strings("lock_down.mx_hosts", MX_HOSTS, notation::mx_host);
     let mut seconds = |key, least, most, default| {
         Duration::from_secs(reader.integer(key, least..=most, "seconds").unwrap_or(default))

@@ -1,10 +1,10 @@
 //! Sections `[scope]` and `[scope.NAME]`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::keys::{WEEK, plain, size};
+use super::keys::{self, WEEK, plain, size};
 use super::reader::Reader;
 use super::{files, notation};
 use crate::address::Share;
@@ -92,9 +92,8 @@ const GROUPS: &str = r#"["cn=relay,ou=groups,dc=example,dc=com"]"#;
 
 const SECTIONS: &str = r#"["avg", "nta7516"]"#;
 
-/// Asks for every key of the scopes. `domains` are the hosted domains, empty if they are not known.
-pub fn read(reader: &mut Reader, folder: &Path, domains: &[String]) -> Scopes {
-    let hosted = Some(domains).filter(|domains| !domains.is_empty());
+/// Asks for every key of the scopes. `hosted` are the hosted domains, where they are known.
+pub fn read(reader: &mut Reader, folder: &Path, hosted: Option<&[String]>) -> Scopes {
     let (mut default, is_whole) = scope(reader, folder, "scope", hosted);
     let from_field = reader.choice("scope.match", &[("header-or-envelope", true), ("envelope", false)]).unwrap_or(true);
     let refresh = Duration::from_secs(reader.integer("scope.refresh", 5..=WEEK, "seconds").unwrap_or(900));
@@ -227,17 +226,7 @@ fn scope(reader: &mut Reader, folder: &Path, section: &str, hosted: Option<&[Str
         Some(Mode::Sections) => (ScopeMode::List, true),
         None => (ScopeMode::All, false),
     };
-    // A domain with a mistake in it is one mistake, not one for each of its senders.
-    if let Some(hosted) = hosted.filter(|_| !reader.is_flawed("domains")) {
-        let hosted: HashSet<&str> = hosted.iter().map(String::as_str).collect();
-        for sender in &senders {
-            let domain = sender.get_ref().rsplit_once('@').map_or("", |(_, domain)| domain);
-            if !hosted.contains(domain) {
-                let problem = format!("is not of a hosted domain; add \"{domain}\" to domains, or remove the entry");
-                reader.wrong(&senders_key, sender.span(), &problem);
-            }
-        }
-    }
+    keys::of_hosted_domains(reader, &senders_key, hosted, &senders);
     (Scope { mode, senders: plain(Some(senders)), files, groups, share }, is_whole)
 }
 

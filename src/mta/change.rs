@@ -9,6 +9,7 @@
 mod backup;
 mod error;
 mod file;
+mod store;
 mod transaction;
 
 use std::path::{Path, PathBuf};

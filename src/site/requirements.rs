@@ -26,7 +26,9 @@ pub fn mistakes(provider: &Provider, config: &Config) -> Vec<SiteError> {
 }
 
 fn networks(provider: &Provider, config: &Config, errors: &mut Vec<SiteError>) {
-    if config.relay.networks.is_empty() && !provider.hands_in.is_nothing() {
+    // As long as nobody is hosted, nobody is the relay either.
+    let may_be_missing = !config.is_set_up() && config.may_host_nobody();
+    if config.relay.networks.is_empty() && !provider.hands_in.is_nothing() && !may_be_missing {
         errors.push(SiteError::of_key(
             "relay_networks",
             format!(

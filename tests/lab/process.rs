@@ -53,14 +53,19 @@ pub fn run(command: &mut Command) -> Result<Output, String> {
 }
 
 /// Asks again and again until there is an answer or [`PATIENCE`] is over.
-pub fn wait_for<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> Result<T, String> {
-    let end = Instant::now() + PATIENCE;
+pub fn wait_for<T>(what: &str, answer: impl FnMut() -> Option<T>) -> Result<T, String> {
+    wait_at_most(PATIENCE, what, answer)
+}
+
+/// Asks again and again until there is an answer or this much time is over.
+pub fn wait_at_most<T>(patience: Duration, what: &str, mut answer: impl FnMut() -> Option<T>) -> Result<T, String> {
+    let end = Instant::now() + patience;
     loop {
         if let Some(value) = answer() {
             return Ok(value);
         }
         if Instant::now() > end {
-            return Err(format!("waited {} s in vain for {what}", PATIENCE.as_secs()));
+            return Err(format!("waited {} s in vain for {what}", patience.as_secs()));
         }
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use crate::cli;
-use crate::config::{Config, DEFAULT_SCOPE, Socket};
+use crate::config::{Config, DEFAULT_SCOPE, NOT_SET_UP, Socket};
 use crate::dns;
 use crate::finding::{Area, Finding, Status};
 use crate::lock_down;
@@ -24,17 +24,28 @@ pub fn examine(context: &Context) -> Vec<Finding> {
     if context.errors.is_none() {
         findings.push(finding("configuration", "", Status::Pass, format!("{}: no mistakes", context.file.display())));
     }
+    findings.extend(set_up(context));
     findings.extend(policy(context));
     findings.extend(files(context));
     findings.extend(state_directory(config));
     findings.extend(scopes(context));
-    findings.extend(modes(config));
+    if config.is_set_up() {
+        findings.extend(modes(config));
+    }
     findings.extend(lock_down(context));
     findings
 }
 
 fn finding(check: &'static str, subject: impl Into<String>, status: Status, seen: impl Into<String>) -> Finding {
     Finding::new(Area::Config, check, subject, status, seen)
+}
+
+/// Whether anything is; where there are mistakes, it is not known.
+fn set_up(context: &Context) -> Option<Finding> {
+    if context.config.is_set_up() || context.errors.is_some() {
+        return None;
+    }
+    Some(finding("set-up", "", Status::Warn, NOT_SET_UP).mended_by(context.command("setup")))
 }
 
 /// Provider and scripts.
@@ -161,7 +172,7 @@ fn one_scope(scope: &ScopeStatus, old: Duration, context: &Context) -> Vec<Findi
             findings.push(finding(CHECK, &subject, Status::Warn, seen).mended_by("conbool-milter status; see [ldap]"));
         }
     }
-    if scope.members == 0 && scope.name == DEFAULT_SCOPE {
+    if scope.members == 0 && scope.name == DEFAULT_SCOPE && context.config.is_set_up() {
         let seen = "nobody is in scope: no mail goes to the relay";
         findings.push(finding(CHECK, &scope.name, Status::Warn, seen).mended_by("[scope]\nmode = \"all\""));
     }

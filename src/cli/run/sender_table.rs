@@ -139,8 +139,8 @@ async fn attempt(mut upkeep: Upkeep, config: Arc<Config>, senders: Arc<AddressSe
 }
 
 fn keep_once(upkeep: &mut Upkeep, config: &Config, senders: &AddressSet) -> Result<Done, Failure> {
-    // Sendmail has no table: it asks (crate::socketmap).
-    if mta::mail_server(config) == MailServer::Sendmail {
+    // Sendmail has no table: it asks (crate::socketmap). Before the set-up there is none, and perhaps no mail server.
+    if !config.is_set_up() || mta::mail_server(config) == MailServer::Sendmail {
         return Ok(Done::NoTable);
     }
     let provider = Provider::load(&config.provider).map_err(|error| error.message)?;

@@ -2,27 +2,27 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mail_parser::DateTime;
-use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::failed;
+use super::store::Store;
 use super::{Attributes, Change, ChangeError, Content, file};
 
 const MANIFEST: &str = "manifest.json";
 /// While it is there, the change is under way, or was when its process was killed.
 const UNDER_WAY: &str = "under-way";
-/// Whoever changes files holds a lock on this file.
-const LOCK: &str = "lock";
 
 /// The back-up of one change.
 #[derive(Debug, Clone)]
 pub struct Backup {
+    store: Store,
+    /// Where it lies, for people; its name there is that of the directory.
     directory: PathBuf,
     manifest: Manifest,
 }
@@ -76,18 +76,12 @@ pub fn latest_backup(backups: &Path) -> Result<Option<Backup>, ChangeError> {
 
 /// All complete back-ups, oldest first.
 fn all(backups: &Path) -> Result<Vec<Backup>, ChangeError> {
-    if !is_safe(backups)? {
-        return Ok(Vec::new());
-    }
-    let mut directories = Vec::new();
-    for entry in fs::read_dir(backups).map_err(failed(backups, "cannot be read"))? {
-        let path = entry.map_err(failed(backups, "cannot be read"))?.path();
-        if path.join(MANIFEST).is_file() {
-            directories.push(path);
-        }
-    }
-    directories.sort();
-    directories.into_iter().map(Backup::open).collect()
+    Store::open(backups)?.map_or(Ok(Vec::new()), |store| all_in(&store))
+}
+
+fn all_in(store: &Store) -> Result<Vec<Backup>, ChangeError> {
+    let names = store.names()?.into_iter().filter(|name| store.path(name).join(MANIFEST).is_file());
+    names.map(|name| Backup::open(store, &name)).collect()
 }
 
 /// The back-up of a change whose process was killed.
@@ -95,41 +89,15 @@ fn all(backups: &Path) -> Result<Vec<Backup>, ChangeError> {
 /// # Errors
 /// As [`latest_backup`].
 pub fn interrupted(backups: &Path) -> Result<Option<Backup>, ChangeError> {
-    Ok(all(backups)?.into_iter().find(|backup| backup.directory.join(UNDER_WAY).exists()))
+    Ok(all(backups)?.into_iter().find(Backup::is_under_way))
 }
 
-/// True if the directory is there. It must belong to this user alone: files of this host are made from what is in it.
-fn is_safe(backups: &Path) -> Result<bool, ChangeError> {
-    let metadata = match fs::symlink_metadata(backups) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        metadata => metadata.map_err(failed(backups, "cannot be read"))?,
-    };
-    if metadata.is_dir() && metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o022 == 0 {
-        return Ok(true);
-    }
-    let problem = "back-ups need a directory that belongs to the user who runs this and that nobody else can write to; \
-                   see who made it, and move it away";
-    Err(ChangeError::Backup(backups.to_owned(), problem.to_owned()))
-}
-
-/// Makes the directory if need be, and keeps other processes from changing files until the lock is dropped.
+/// The same of a directory that is held.
 ///
 /// # Errors
-/// [`ChangeError::Busy`], or of the file system.
-pub fn lock(backups: &Path) -> Result<File, ChangeError> {
-    if !is_safe(backups)? {
-        let parent = backups.parent().unwrap_or(backups);
-        fs::create_dir_all(parent).map_err(failed(parent, "cannot be made"))?;
-        fs::DirBuilder::new().mode(0o700).create(backups).map_err(failed(backups, "cannot be made"))?;
-        file::sync_folder_of(backups).map_err(failed(backups, "cannot be made"))?;
-    }
-    let path = backups.join(LOCK);
-    let lock = File::create(&path).map_err(failed(&path, "cannot be written"))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(ChangeError::Busy(path)),
-        Err(fs::TryLockError::Error(error)) => Err(failed(&path, "cannot be locked")(error)),
-    }
+/// As [`latest_backup`].
+pub(super) fn interrupted_in(store: &Store) -> Result<Option<Backup>, ChangeError> {
+    Ok(all_in(store)?.into_iter().find(Backup::is_under_way))
 }
 
 impl Backup {
@@ -137,9 +105,9 @@ impl Backup {
     ///
     /// # Errors
     /// Of the file system; then nothing is left of it.
-    pub(super) fn write(change: &Change, backups: &Path, reverts: Option<&Self>) -> Result<Self, ChangeError> {
-        remove_halves(backups);
-        let directory = new_directory(backups).map_err(failed(backups, "no back-up can be made in it"))?;
+    pub(super) fn write(change: &Change, store: &Store, reverts: Option<&Self>) -> Result<Self, ChangeError> {
+        remove_halves(store);
+        let name = new_directory(store).map_err(failed(store.directory(), "no back-up can be made in it"))?;
         let entry = |file: &super::FileChange| Entry {
             path: file.path.clone(),
             before: file.before.as_ref().map(Seal::of),
@@ -149,12 +117,12 @@ impl Backup {
             files: change.files().iter().map(entry).collect(),
             reverts: reverts.map(|backup| backup.name().to_owned()),
         };
-        let backup = Self { directory, manifest };
+        let backup = Self { directory: store.directory().join(name), store: store.clone(), manifest };
         match backup.fill(change) {
             Ok(()) => Ok(backup),
             Err(error) => {
                 // The first error is the one to tell; what has no manifest counts for nothing.
-                let _ = fs::remove_dir_all(&backup.directory);
+                let _ = fs::remove_dir_all(backup.path());
                 Err(failed(&backup.directory, "the back-up cannot be written")(error))
             }
         }
@@ -166,22 +134,34 @@ impl Backup {
                 before.create(&self.copy(number))?;
             }
         }
-        synced(&self.directory.join(UNDER_WAY), b"")?;
+        synced(&self.path().join(UNDER_WAY), b"")?;
         let manifest = serde_json::to_vec_pretty(&self.manifest)?;
         // Its name appears when it is whole.
-        let unnamed = self.directory.join("manifest.new");
+        let unnamed = self.path().join("manifest.new");
         synced(&unnamed, &manifest)?;
-        fs::rename(&unnamed, self.directory.join(MANIFEST))?;
-        file::sync_folder_of(&self.directory.join(MANIFEST))?;
-        file::sync_folder_of(&self.directory)
+        fs::rename(&unnamed, self.path().join(MANIFEST))?;
+        file::sync_folder_of(&self.path().join(MANIFEST))?;
+        file::sync_folder_of(&self.path())
     }
 
-    fn open(directory: PathBuf) -> Result<Self, ChangeError> {
+    fn open(store: &Store, name: &str) -> Result<Self, ChangeError> {
+        let directory = store.directory().join(name);
+        store.vouch_for(name)?;
+        store.vouch_for(&format!("{name}/{MANIFEST}"))?;
         let path = directory.join(MANIFEST);
-        let text = fs::read(&path).map_err(failed(&path, "cannot be read"))?;
+        let text = fs::read(store.path(name).join(MANIFEST)).map_err(failed(&path, "cannot be read"))?;
         let manifest = serde_json::from_slice(&text)
             .map_err(|error| ChangeError::Backup(path, format!("is no manifest of a back-up: {error}")))?;
-        Ok(Self { directory, manifest })
+        Ok(Self { store: store.clone(), directory, manifest })
+    }
+
+    /// Where it is, whatever becomes of the names of the directories around it.
+    fn path(&self) -> PathBuf {
+        self.store.path(self.name())
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.path().join(UNDER_WAY).exists()
     }
 
     /// Where it lies.
@@ -194,7 +174,7 @@ impl Backup {
     }
 
     fn copy(&self, number: usize) -> PathBuf {
-        self.directory.join(number.to_string())
+        self.path().join(number.to_string())
     }
 
     /// The files that the change was about, in the order in which they were put in place.
@@ -216,8 +196,8 @@ impl Backup {
 
     fn original(&self, number: usize, entry: &Entry) -> Result<Option<Content>, ChangeError> {
         let Some(seal) = &entry.before else { return Ok(None) };
-        let path = self.copy(number);
-        let bytes = fs::read(&path).map_err(failed(&path, "cannot be read"))?;
+        let path = self.directory.join(number.to_string());
+        let bytes = fs::read(self.copy(number)).map_err(failed(&path, "cannot be read"))?;
         let content = Content { bytes, attributes: seal.attributes };
         if Seal::of(&content) != *seal {
             let problem = format!("is not the copy of {} that was made", entry.path.display());
@@ -245,27 +225,27 @@ impl Backup {
 
     /// Notes that the change is complete.
     pub(super) fn complete(&self) -> Result<(), ChangeError> {
-        let mark = self.directory.join(UNDER_WAY);
+        let mark = self.path().join(UNDER_WAY);
         file::remove_if_there(&mark)
             .and_then(|()| file::sync_folder_of(&mark))
-            .map_err(failed(&mark, "cannot be removed"))
+            .map_err(failed(&self.directory.join(UNDER_WAY), "cannot be removed"))
     }
 
     /// Removes it: nothing has changed.
     pub(super) fn discard(&self) -> Result<(), ChangeError> {
-        let manifest = self.directory.join(MANIFEST);
+        let manifest = self.path().join(MANIFEST);
         // First what makes it a back-up: half of one is none.
         file::remove_if_there(&manifest)
-            .and_then(|()| fs::remove_dir_all(&self.directory))
+            .and_then(|()| fs::remove_dir_all(self.path()))
             .map_err(failed(&self.directory, "cannot be removed"))
     }
 }
 
 /// Removes what a killed process has left of back-ups that were not complete, before it changed anything.
-fn remove_halves(backups: &Path) {
-    for entry in fs::read_dir(backups).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() && !path.join(MANIFEST).exists() {
+fn remove_halves(store: &Store) {
+    for name in store.names().unwrap_or_default() {
+        let path = store.path(&name);
+        if !path.join(MANIFEST).exists() {
             // It takes some space, and counts for nothing.
             let _ = fs::remove_dir_all(path);
         }
@@ -279,16 +259,15 @@ fn synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A new directory named by the time (UTC), so that the names sort as the times do.
-fn new_directory(backups: &Path) -> io::Result<PathBuf> {
+fn new_directory(store: &Store) -> io::Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let time = DateTime::from_timestamp(i64::try_from(now.as_secs()).unwrap_or_default()).to_rfc3339();
     let time = time.replace(':', "");
     for number in 1..100 {
         let name = if number == 1 { time.clone() } else { format!("{time}-{number:02}") };
-        let directory = backups.join(name);
-        match fs::DirBuilder::new().mode(0o700).create(&directory) {
+        match fs::DirBuilder::new().mode(0o700).create(store.path(&name)) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            made => return made.map(|()| directory),
+            made => return made.map(|()| name),
         }
     }
     Err(io::Error::other("there are a hundred of this second already"))

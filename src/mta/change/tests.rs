@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -201,6 +201,45 @@ fn a_back_up_that_was_tampered_with_is_not_used() {
     assert_eq!(backup.changed_since().unwrap(), [place.file("main.cf")]);
     fs::write(applied.backup.unwrap().join("0"), "a = 7\n").unwrap();
     assert!(matches!(backup.way_back(), Err(ChangeError::Backup(..))));
+}
+
+/// What the daemon's user can do, whose directory the back-ups lie in.
+#[test]
+fn what_is_put_in_place_of_the_back_ups_is_not_used() {
+    const DAEMON: u32 = 65534;
+    let place = Place::new("swapped");
+    place.write("main.cf", "a = 1\n", 0o600);
+    change(&place, &[("main.cf", Some("a = 2\n"))]).apply(&place.backups, yes, yes).unwrap();
+    let backup = latest_backup(&place.backups).unwrap().unwrap();
+    let name = backup.directory().file_name().unwrap().to_owned();
+    let aside = place.backups.with_file_name("aside");
+    fs::rename(&place.backups, &aside).unwrap();
+    // As the true ones, but for what main.cf was.
+    let forged = place.backups.join(&name);
+    fs::create_dir_all(&forged).unwrap();
+    for entry in fs::read_dir(aside.join(&name)).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), forged.join(entry.file_name())).unwrap();
+    }
+    fs::write(forged.join("0"), "a = 7\n").unwrap();
+    // What was looked at before is what is used, whatever has taken its name since.
+    let way_back = backup.way_back().unwrap();
+    assert_eq!(way_back.files()[0].after.as_ref().unwrap().bytes, b"a = 1\n");
+    let mine = change(&place, &[("main.cf", Some("a = 3\n"))]);
+    let refused = |why: &str| {
+        assert!(matches!(latest_backup(&place.backups), Err(ChangeError::Backup(..))), "{why}");
+        assert!(matches!(interrupted(&place.backups), Err(ChangeError::Backup(..))), "{why}");
+        assert!(matches!(recover(&place.backups), Err(ChangeError::Backup(..))), "{why}");
+        assert!(matches!(mine.begin(&place.backups, None), Err(ChangeError::Backup(..))), "{why}");
+    };
+    for what in [&place.backups, &forged, &forged.join("manifest.json")] {
+        chown(what, Some(DAEMON), None).unwrap();
+        refused(&what.display().to_string());
+        chown(what, Some(0), None).unwrap();
+    }
+    fs::set_permissions(&forged, fs::Permissions::from_mode(0o777)).unwrap();
+    refused("everybody can write");
+    assert_eq!(fs::read_to_string(place.file("main.cf")).unwrap(), "a = 2\n");
 }
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];

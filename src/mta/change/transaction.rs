@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::backup::{self, Backup};
 use super::error::failed;
+use super::store::Store;
 use super::{Applied, Change, ChangeError, Content, FileChange, file};
 
 /// A change under way: backed up, with the new files complete beside the old ones.
@@ -29,8 +30,8 @@ impl<'a> Transaction<'a> {
         if change.is_empty() {
             return Ok(Self { change, backup: None, placed, _lock: None });
         }
-        let lock = backup::lock(backups)?;
-        if let Some(backup) = backup::interrupted(backups)? {
+        let (store, lock) = Store::lock(backups)?;
+        if let Some(backup) = backup::interrupted_in(&store)? {
             return Err(ChangeError::Interrupted(backup.directory().to_owned()));
         }
         for file in change.files() {
@@ -38,7 +39,7 @@ impl<'a> Transaction<'a> {
                 return Err(ChangeError::Meanwhile(file.path.clone()));
             }
         }
-        let backup = Backup::write(change, backups, reverts)?;
+        let backup = Backup::write(change, &store, reverts)?;
         let transaction = Self { change, backup: Some(backup), placed, _lock: Some(lock) };
         match change.files().iter().try_for_each(prepare) {
             Ok(()) => Ok(transaction),
@@ -183,11 +184,11 @@ fn sync<'f>(files: impl IntoIterator<Item = &'f FileChange>) -> Result<(), Chang
 /// [`ChangeError`] if somebody else has changed one of the files since, or one cannot be put back; then the change
 /// still counts as interrupted.
 pub fn recover(backups: &Path) -> Result<Vec<PathBuf>, ChangeError> {
-    if !backups.exists() {
+    if Store::open(backups)?.is_none() {
         return Ok(Vec::new());
     }
-    let _lock = backup::lock(backups)?;
-    let Some(backup) = backup::interrupted(backups)? else { return Ok(Vec::new()) };
+    let (store, _lock) = Store::lock(backups)?;
+    let Some(backup) = backup::interrupted_in(&store)? else { return Ok(Vec::new()) };
     if let Some(path) = backup.changed_since()?.first() {
         return Err(ChangeError::Backup(
             backup.directory().to_owned(),

@@ -1,0 +1,19 @@
+//! `make test-packages`: the packages as an administrator meets them. What is in them is looked at where it lies; what they
+//! do, on machines of their own, each a Debian that systemd has started.
+
+#[path = "../lab/mod.rs"]
+mod lab;
+
+mod built;
+mod debian;
+mod machine;
+mod rpm;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lab::main(|| {
+        let modules = [debian::trials()];
+        Ok(modules.into_iter().flatten().collect())
+    })
+}
