@@ -256,7 +256,7 @@ fn password_file(folder: &Path, written: &str) -> Result<PathBuf, String> {
     let credential = credentials.as_ref().filter(|_| Path::new(written).is_relative()).map(|at| at.join(written));
     if let Some(path) = credential.filter(|path| path.exists()) {
         // What SetCredential= of the unit says where the file that LoadCredential= names is missing.
-        if std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
+        if std::fs::read(&path).is_ok_and(|content| content.trim_ascii().is_empty()) {
             return Err("is empty among the credentials of the service; write the password into the file that \
                         LoadCredential= of the unit names (as packaged /etc/conbool-milter/ldap-password, owner root, \
                         mode 0600), and restart the service"
