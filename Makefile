@@ -7,7 +7,7 @@ ifneq ($(shell id -u),0)
 AS_ROOT := --config "target.'cfg(all())'.runner = ['sudo', '-E']"
 endif
 
-.PHONY: demo test bench dependencies install test-packages
+.PHONY: demo test bench dependencies install packages program test-packages
 
 demo: dependencies
 	$(CARGO) test $(AS_ROOT) --test demo
@@ -25,6 +25,22 @@ test-packages: dependencies packages
 dependencies:
 	@tests/install-packages
 
+# The program is built once, unless one is named: make packages PROGRAM=...
+ifndef PROGRAM
+PROGRAM := $(or $(CARGO_TARGET_DIR),target)/release/conbool-milter
+packages: program
+endif
+
+# No path of the machine that builds gets into the program, so the same sources give the same program anywhere.
+program: remapped = $(CURDIR)=. $(or $(CARGO_HOME),$(HOME)/.cargo)=cargo $(addsuffix =target,$(CARGO_TARGET_DIR))
+program:
+	CFLAGS='$(CFLAGS) $(remapped:%=-ffile-prefix-map=%)' RUSTFLAGS='$(RUSTFLAGS) $(remapped:%=--remap-path-prefix=%)' \
+	    $(CARGO) build --release --locked
+
+packages:
+	PROGRAM='$(PROGRAM)' packaging/build-deb
+	PROGRAM='$(PROGRAM)' packaging/build-rpm
+
 # What packages install, under DESTDIR. The program is built before: it writes its own shell completions.
 prefix ?= /usr/local
 sbindir ?= $(prefix)/sbin
@@ -38,10 +54,9 @@ tmpfilesdir ?= /usr/lib/tmpfiles.d
 bashcompletiondir ?= $(datadir)/bash-completion/completions
 zshcompletiondir ?= $(datadir)/zsh/site-functions
 fishcompletiondir ?= $(datadir)/fish/vendor_completions.d
-PROGRAM ?= target/release/conbool-milter
 
 install:
-	install -D -m 755 -t $(DESTDIR)$(sbindir) $(PROGRAM)
+	install -D -m 755 $(PROGRAM) $(DESTDIR)$(sbindir)/conbool-milter
 	install -D -m 644 -t $(DESTDIR)$(sysconfdir)/conbool-milter packaging/conbool-milter.toml
 	install -D -m 644 -t $(DESTDIR)$(mandir)/man5 man/*.5
 	install -D -m 644 -t $(DESTDIR)$(mandir)/man8 man/*.8
@@ -52,6 +67,7 @@ install:
 	    install -D -m 644 -t $(DESTDIR)$(datadir)/conbool-milter/$$provider $$provider/* || exit; \
 	done
 	install -D -m 644 -t $(DESTDIR)$(docdir)/examples packaging/grafana/conbool-milter.json packaging/prometheus/conbool-milter.rules.yml
+	CARGO='$(CARGO)' packaging/third-party-licences >$(DESTDIR)$(docdir)/third-party-licences
 	install -d $(DESTDIR)$(bashcompletiondir) $(DESTDIR)$(zshcompletiondir) $(DESTDIR)$(fishcompletiondir)
 	$(PROGRAM) completion bash >$(DESTDIR)$(bashcompletiondir)/conbool-milter
 	$(PROGRAM) completion zsh >$(DESTDIR)$(zshcompletiondir)/_conbool-milter

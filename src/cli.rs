@@ -62,15 +62,29 @@ pub fn command() -> clap::Command {
 }
 
 /// Runs the command line; returns the process's exit code: 0 success, 1 failure, 2 wrong usage.
+/// Exit status for what starting the daemon again would not mend: EX_CONFIG of sysexits.h.
+const WRONG_CONFIGURATION: u8 = 78;
+
+/// Runs the command line; returns the process's exit code: 0 success, 1 failure, 2 wrong usage, and 78 for a daemon whose
+/// configuration is at fault.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
-        Command::Run => run::run(&arguments.config),
+        Command::Run => match run::run(&arguments.config) {
+            Err(Failure { message, may_pass: false }) => {
+                complain(&message);
+                return ExitCode::from(WRONG_CONFIGURATION);
+            }
+            ended => ended.map_err(String::from),
+        },
         Command::Check => check::run(&arguments.config),
         Command::Completion(completion) => completion::run(&command(), &completion),
         Command::Handshake(handshake) => doctor::handshake::run(&handshake),
         Command::Explain(explain) => explain::run(&arguments.config, &explain),
-        Command::Setup(setup) => setup::run(&arguments.config, &setup),
+        Command::Setup(setup) => match setup::run(&arguments.config, &setup) {
+            Ok(status) => return status,
+            Err(problem) => Err(problem),
+        },
         Command::Status(status) => status::run(&arguments.config, &status),
         // These have exit codes of their own.
         Command::Doctor(doctor) => return doctor::run(&arguments.config, &doctor),
@@ -82,6 +96,33 @@ pub fn main() -> ExitCode {
             complain(&message);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Why something could not be done.
+#[derive(Debug)]
+struct Failure {
+    /// Every mistake, one a line.
+    message: String,
+    /// Whether trying again later may help.
+    may_pass: bool,
+}
+
+impl Failure {
+    /// One that somebody must mend.
+    fn lasting(message: impl Into<String>) -> Self {
+        Self { message: message.into(), may_pass: false }
+    }
+
+    /// One that may be over later.
+    fn passing(message: impl Into<String>) -> Self {
+        Self { message: message.into(), may_pass: true }
+    }
+}
+
+impl From<Failure> for String {
+    fn from(failure: Failure) -> Self {
+        failure.message
     }
 }
 
@@ -122,13 +163,15 @@ fn directory(config: &Config) -> Option<Directory> {
 type Policy = Result<Site, Vec<String>>;
 
 /// The site with the members of its scopes, or all that is wrong with either.
-fn together(policy: Policy, loaded: Result<Loaded, Vec<Mistake>>) -> Result<(Site, Loaded), String> {
+fn together(policy: Policy, loaded: Result<Loaded, Vec<Mistake>>) -> Result<(Site, Loaded), Failure> {
     match (policy, loaded) {
         (Ok(site), Ok(loaded)) => Ok((site.with_scopes(&loaded.sets()), loaded)),
         (policy, loaded) => {
             let mut lines = policy.err().unwrap_or_default();
-            lines.extend(loaded.err().map(|mistakes| self::lines(&mistakes)));
-            Err(lines.join("\n"))
+            let mistakes = loaded.err().unwrap_or_default();
+            let may_pass = lines.is_empty() && mistakes.iter().all(|mistake| mistake.may_pass);
+            lines.extend(mistakes.iter().map(ToString::to_string));
+            Err(Failure { message: lines.join("\n"), may_pass })
         }
     }
 }

@@ -8,6 +8,7 @@ mod milter_client;
 pub mod postfix;
 mod scratch;
 pub mod sendmail;
+pub mod wired;
 pub mod zimbra;
 
 use crate::config::{Config, MailServer};

@@ -63,6 +63,8 @@ pub struct Mistake {
     pub line: Option<usize>,
     /// What is wrong and what to do.
     pub message: String,
+    /// Whether it may be over later without anybody's doing, as with a directory that does not answer.
+    pub may_pass: bool,
 }
 
 impl fmt::Display for Mistake {

@@ -4,13 +4,17 @@ mod sender_table;
 
 use std::io;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use self::sender_table::SenderTableKeeper;
+use super::Failure;
 use super::mx_watch::{self, MxWatch};
 use crate::config::{self, Config};
 use crate::judge::{self, Site};
@@ -20,36 +24,35 @@ use crate::routing::Routes;
 use crate::scope::ScopeSets;
 use crate::server::{self, Service, Sockets, Terms};
 use crate::socketmap::Socketmap;
-use crate::sources::{Loaded, Refresher};
+use crate::sources::{Directory, Loaded, Mistake, Refresher};
 use crate::telemetry::{self, Door};
 
 /// Runs until SIGTERM or SIGINT. SIGHUP loads the configuration and all that it names anew.
 ///
 /// # Errors
 /// Whatever keeps the daemon from starting: configuration, scripts, sources of scopes, sockets.
-pub fn run(path: &Path) -> Result<(), String> {
-    let (config, policy) = super::load_policy(path)?;
-    telemetry::start(&config.log).map_err(|error| format!("log.format: the journal cannot be reached: {error}"))?;
+pub fn run(path: &Path) -> Result<(), Failure> {
+    let (config, policy) = super::load_policy(path).map_err(Failure::lasting)?;
+    telemetry::start(&config.log)
+        .map_err(|error| Failure::passing(format!("log.format: the journal cannot be reached: {error}")))?;
     allow_descriptors(config.milter.max_connections + config.policy.max_connections + config.socketmap.max_connections);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
+    let failed = |error: io::Error| Failure::passing(format!("cannot start: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
         let directory = super::directory(&config);
-        let loaded = Loaded::load(&config, directory.as_ref(), None).await;
+        let loaded = load_scopes(&config, directory.as_ref(), None).await;
         let (site, loaded) = super::together(policy, loaded)?;
         let mut scopes = Refresher::new(loaded, directory);
-        let failed = |error: std::io::Error| format!("cannot start: {error}");
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
-        let mut sockets = Sockets::open(&config).map_err(|error| error.to_string())?;
+        let mut sockets =
+            Sockets::open(&config).map_err(|error| Failure { message: error.to_string(), may_pass: error.may_pass })?;
         let names = sockets.names();
         telemetry::loaded(path, &site);
         let (site, watch) = mx_watch::prepare(&config, site, None);
         let current = Arc::new(CurrentSite::from_pointee(site));
-        let routes = Arc::new(routes(&config, &sockets)?);
+        let routes = Arc::new(routes(&config, &sockets).map_err(Failure::passing)?);
         let services = answer_questions(&config, &mut sockets, &current, &routes).map_err(failed)?;
         let mut watch = watch.map(|watch| mx_watch::start(watch, current.clone()));
         let sender_table = sender_table::start(config.clone(), current.clone()).await;
@@ -70,14 +73,14 @@ pub fn run(path: &Path) -> Result<(), String> {
                     sets = scopes.changed() => use_scopes(&current, &sets),
                 }
             }
-            notify(&[NotifyState::Stopping]);
+            // Running sessions may be given more time than systemd waits by itself (TimeoutStopSec=).
+            notify(&[NotifyState::Stopping, extended(config.milter.drain_timeout + STOP_MARGIN)]);
         };
         let served = server::run(sockets, &config.milter, current.clone(), routes, judge::judge, shutdown).await;
-        served.map_err(|error| format!("cannot go on: {error}"))?;
+        served.map_err(|error| Failure::passing(format!("cannot go on: {error}")))?;
         // Only now: SMTP sessions that went on until here may have asked them.
-        for service in services {
-            service.stop().await;
-        }
+        let [policy, socketmap] = services;
+        tokio::join!(policy.stop(), socketmap.stop());
         telemetry::stopped();
         Ok(())
     })
@@ -153,9 +156,45 @@ async fn load_anew(path: &Path, before: &Loaded) -> Result<(Config, Site, Loaded
     let file = path.to_path_buf();
     let loaded = tokio::task::spawn_blocking(move || super::load_policy(&file)).await;
     let (config, policy) = loaded.map_err(|_| "loading it ended in an internal error")??;
-    let loaded = Loaded::load(&config, super::directory(&config).as_ref(), Some(before)).await;
+    let loaded = load_scopes(&config, super::directory(&config).as_ref(), Some(before)).await;
     let (site, loaded) = super::together(policy, loaded)?;
     Ok((config, site, loaded))
+}
+
+/// When to tell for the first time that the directory is waited for, and how often.
+const WAITING: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
+
+/// By how much more time each time: enough until it is told again.
+const WAITING_MARGIN: Duration = Duration::from_secs(30);
+
+/// What is left to do when the running sessions have had their time.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+
+/// Loads the scopes. How long a look-up may take, the settings of the directory say: the service manager, which would end
+/// the daemon after TimeoutStartSec=, hears that it goes on, and so does the log.
+async fn load_scopes(
+    config: &Config,
+    directory: Option<&Directory>,
+    before: Option<&Loaded>,
+) -> Result<Loaded, Vec<Mistake>> {
+    let mut loading = pin!(Loaded::load(config, directory, before));
+    let begin = Instant::now();
+    let mut ticks = tokio::time::interval_at(begin + WAITING.0, WAITING.1);
+    loop {
+        tokio::select! {
+            loaded = &mut loading => return loaded,
+            _ = ticks.tick() => {
+                notify(&[extended(WAITING_MARGIN)]);
+                let servers = config.ldap.iter().flat_map(|ldap| &ldap.servers).map(ToString::to_string);
+                telemetry::waiting_for_directory(&servers.collect::<Vec<_>>().join(" "), begin.elapsed());
+            }
+        }
+    }
+}
+
+/// A longer time for what is going on, from now on.
+fn extended(time: Duration) -> NotifyState<'static> {
+    NotifyState::ExtendTimeoutUsec(u32::try_from(time.as_micros()).unwrap_or(u32::MAX))
 }
 
 /// Tells systemd (sd_notify(3)), where it started the daemon.

@@ -14,10 +14,13 @@ mod open_xchange;
 mod postfix;
 mod rollback;
 mod sendmail;
+mod systemd;
+mod wired;
 mod zimbra;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -118,6 +121,10 @@ struct Flags {
     /// With --rollback: even if somebody else has changed the files since
     #[arg(long, requires = "rollback")]
     force: bool,
+    /// Tell whether a mail server of this host is wired to conbool-milter, by setup or by hand: exit status 0 and a line for
+    /// each place, 1 if none is, 2 if that cannot be told
+    #[arg(long, conflicts_with_all = ["apply", "rollback", "unattended"])]
+    wired: bool,
     /// Seconds to wait for the daemon
     #[arg(long, value_name = "SECONDS", default_value_t = 60, hide_short_help = true)]
     wait: u64,
@@ -159,12 +166,13 @@ impl Flags {
     }
 }
 
-/// Sets up what the arguments name.
+/// Sets up what the arguments name, or answers what they ask; gives back the exit status.
 ///
 /// # Errors
 /// A sentence for the administrator.
-pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
-    match &arguments.server {
+pub fn run(config: &Path, arguments: &Arguments) -> Result<ExitCode, String> {
+    let done = match &arguments.server {
+        None if arguments.flags.wired => return Ok(wired::run(config)),
         None if arguments.flags.rollback => rollback::run(config, &arguments.flags.way_back()),
         None => install::run(config, &arguments.flags),
         Some(Server::Postfix(arguments)) => postfix::run(config, arguments),
@@ -173,7 +181,8 @@ pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
         Some(Server::OpenXchange(arguments)) => open_xchange::run(config, arguments),
         Some(Server::Zimbra(arguments)) => zimbra::run(config, arguments),
         Some(Server::ExchangeOnline(arguments)) => exchange_online::run(config, arguments),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// The Postfix instance of an edge has a main.cf that is written as a whole.
@@ -186,6 +195,22 @@ fn not_of_an_edge(config: &Config) -> Result<(), String> {
             Err("The configuration has a section [edge]: set it up with `conbool-milter setup edge`.".to_owned())
         }
         None => Ok(()),
+    }
+}
+
+/// Loads a configuration that says of the site what a mail server has to know.
+///
+/// # Errors
+/// As [`crate::cli::load`], and a sentence if it is the one that packages install.
+fn load(file: &Path) -> Result<Config, String> {
+    let (config, ..) = crate::cli::load(file)?;
+    match config.is_set_up() {
+        true => Ok(config),
+        false => Err(format!(
+            "{}: names no domains yet. Run `conbool-milter setup`; or write domains and relay_networks into it, and take out \
+             mode = \"monitor\" when its mail is to be changed and routed.",
+            file.display()
+        )),
     }
 }
 

@@ -25,6 +25,7 @@ pub mod service;
 pub mod survey;
 mod table;
 mod upkeep;
+pub mod wired;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};

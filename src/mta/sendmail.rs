@@ -26,6 +26,7 @@ pub mod test_mode;
 mod tls;
 pub mod trial;
 mod value;
+pub mod wired;
 
 use std::fmt;
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
 use nix::unistd::{Group, chown};
+use socket2::SockRef;
 
 use crate::config::{Config, Socket};
 
@@ -61,6 +62,26 @@ impl Drop for SocketFile {
 pub struct ListenError {
     socket: String,
     message: String,
+    /// Whether it may be had later without anybody's doing.
+    pub may_pass: bool,
+}
+
+impl ListenError {
+    /// What only the administrator can mend.
+    fn lasting(socket: impl fmt::Display, message: impl Into<String>) -> Self {
+        Self { socket: socket.to_string(), message: message.into(), may_pass: false }
+    }
+
+    /// What the system says. A directory that is missing or closed to the daemon stays so; what is in use may become free.
+    fn of_system(socket: &Socket, error: &io::Error) -> Self {
+        use io::ErrorKind::{InvalidInput, NotFound, PermissionDenied};
+        let message = match socket {
+            Socket::Unix(path) => explain_bind(path, error),
+            Socket::Inet(..) => error.to_string(),
+        };
+        let may_pass = !matches!(error.kind(), NotFound | PermissionDenied | InvalidInput);
+        Self { socket: socket.to_string(), message, may_pass }
+    }
 }
 
 impl fmt::Display for ListenError {
@@ -83,26 +104,56 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Opens them: a door has the sockets that the service manager holds for it, or else those that the configuration
-    /// names.
+    /// Opens them: a door has the sockets that the service manager holds for it, and those that the configuration names
+    /// besides.
     ///
     /// # Errors
     /// The first socket that cannot be had.
     pub fn open(config: &Config) -> Result<Self, ListenError> {
         let mut sockets = Self::inherited()?;
+        let held = sockets.held();
         let Config { milter, policy, socketmap, telemetry, .. } = config;
         let group = milter.socket_group.as_deref();
-        for (door, named, mode, group) in [
-            (&mut sockets.milter, &milter.sockets, milter.socket_mode, group),
-            (&mut sockets.policy, &policy.sockets, milter.socket_mode, group),
-            (&mut sockets.socketmap, &socketmap.sockets, milter.socket_mode, group),
-            (&mut sockets.telemetry, &telemetry.sockets, telemetry.socket_mode, telemetry.socket_group.as_deref()),
+        for (name, door, named, mode, group) in [
+            (MILTER, &mut sockets.milter, &milter.sockets, milter.socket_mode, group),
+            (POLICY, &mut sockets.policy, &policy.sockets, milter.socket_mode, group),
+            (SOCKETMAP, &mut sockets.socketmap, &socketmap.sockets, milter.socket_mode, group),
+            (
+                TELEMETRY,
+                &mut sockets.telemetry,
+                &telemetry.sockets,
+                telemetry.socket_mode,
+                telemetry.socket_group.as_deref(),
+            ),
         ] {
-            if door.is_empty() {
-                *door = bind(named, mode, group)?;
+            let mut missing = Vec::new();
+            for socket in named {
+                match held.iter().find(|held| held.address.serves(socket)) {
+                    None => missing.push(socket.clone()),
+                    Some(held) if held.door == name => {}
+                    Some(held) => {
+                        let message = format!(
+                            "the service manager holds it as {}; write FileDescriptorName={name} in its unit, or another \
+                             socket in the configuration",
+                            held.door
+                        );
+                        return Err(ListenError::lasting(socket, message));
+                    }
+                }
             }
+            door.extend(bind(&missing, mode, group)?);
         }
         Ok(sockets)
+    }
+
+    /// Where those listen that there are.
+    fn held(&self) -> Vec<Held> {
+        let Self { milter, policy, socketmap, telemetry } = self;
+        let doors = [(MILTER, milter), (POLICY, policy), (SOCKETMAP, socketmap), (TELEMETRY, telemetry)];
+        let of_door = |(door, listeners): (&'static str, &Vec<Listener>)| -> Vec<Held> {
+            listeners.iter().filter_map(Address::of).map(|address| Held { door, address }).collect()
+        };
+        doors.into_iter().flat_map(of_door).collect()
     }
 
     /// The sockets that the service manager holds for us (sd_listen_fds(3)), by their names (FileDescriptorName= in
@@ -115,13 +166,13 @@ impl Sockets {
         let mut passed = ListenFd::from_env();
         let mut sockets = Self::default();
         for number in 0..passed.len() {
-            let error = |message| ListenError { socket: format!("descriptor {number} of LISTEN_FDS"), message };
+            let error = |message| ListenError::lasting(format_args!("descriptor {number} of LISTEN_FDS"), message);
             let door = match names.next().unwrap_or_default() {
-                "policy" => &mut sockets.policy,
-                "socketmap" => &mut sockets.socketmap,
-                "telemetry" => &mut sockets.telemetry,
+                POLICY => &mut sockets.policy,
+                SOCKETMAP => &mut sockets.socketmap,
+                TELEMETRY => &mut sockets.telemetry,
                 // Without a name of its own a descriptor is called so, or like its unit.
-                "milter" | "" | "unknown" | "conbool-milter.socket" => &mut sockets.milter,
+                MILTER | "" | "unknown" | "conbool-milter.socket" => &mut sockets.milter,
                 other => {
                     let message = format!(
                         "its name is {other:?}; write FileDescriptorName=milter, policy, socketmap or telemetry in the socket unit"
@@ -145,6 +196,62 @@ impl Sockets {
     }
 }
 
+/// The names of the doors among passed descriptors.
+const MILTER: &str = "milter";
+const POLICY: &str = "policy";
+const SOCKETMAP: &str = "socketmap";
+const TELEMETRY: &str = "telemetry";
+
+/// A socket that the service manager holds.
+#[derive(Debug)]
+struct Held {
+    door: &'static str,
+    address: Address,
+}
+
+/// Where a listener can be reached.
+#[derive(Debug)]
+enum Address {
+    Unix(PathBuf),
+    /// `alone`: without the other family's addresses (IPV6_V6ONLY in ipv6(7)).
+    Inet {
+        address: SocketAddr,
+        alone: bool,
+    },
+}
+
+impl Address {
+    /// `None` for one that no configuration can name.
+    fn of(listener: &Listener) -> Option<Self> {
+        match listener {
+            Listener::Unix(listener, _) => listener.local_addr().ok()?.as_pathname().map(|path| Self::Unix(real(path))),
+            Listener::Tcp(listener) => {
+                let address = listener.local_addr().ok()?;
+                let alone = address.is_ipv4() || SockRef::from(listener).only_v6().unwrap_or(true);
+                Some(Self::Inet { address, alone })
+            }
+        }
+    }
+
+    /// Whether who connects to this socket of the configuration gets here.
+    fn serves(&self, socket: &Socket) -> bool {
+        match (self, socket) {
+            (Self::Unix(held), Socket::Unix(path)) => *held == real(path),
+            (Self::Inet { address, alone }, Socket::Inet(host, port)) => {
+                let is_any = address.ip().is_unspecified() && (!alone || address.is_ipv4() == host.is_ipv4());
+                address.port() == *port && (is_any || address.ip() == *host)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The path without symbolic links among its directories, as /var/run is one.
+fn real(path: &Path) -> PathBuf {
+    let directory = path.parent().and_then(|directory| fs::canonicalize(directory).ok());
+    directory.zip(path.file_name()).map_or_else(|| path.to_owned(), |(directory, name)| directory.join(name))
+}
+
 /// Binds sockets.
 ///
 /// A unix socket gets its mode (permission bits) and group before it appears under its name, and takes the place of one
@@ -156,35 +263,34 @@ pub fn bind(sockets: &[Socket], mode: u32, group: Option<&str>) -> Result<Vec<Li
     let bind_one = |socket: &Socket| match socket {
         Socket::Inet(address, port) => {
             let address = SocketAddr::new(*address, *port);
-            TcpListener::bind(address)
-                .map(Listener::Tcp)
-                .map_err(|error| ListenError { socket: socket.to_string(), message: error.to_string() })
+            TcpListener::bind(address).map(Listener::Tcp).map_err(|error| ListenError::of_system(socket, &error))
         }
-        Socket::Unix(path) => {
-            bind_unix(path, mode, group).map_err(|message| ListenError { socket: socket.to_string(), message })
-        }
+        Socket::Unix(path) => bind_unix(socket, path, mode, group),
     };
     sockets.iter().map(bind_one).collect()
 }
 
-fn bind_unix(path: &Path, mode: u32, group: Option<&str>) -> Result<Listener, String> {
+fn bind_unix(socket: &Socket, path: &Path, mode: u32, group: Option<&str>) -> Result<Listener, ListenError> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => {
-            return Err("there is a file of that name that is no socket; remove it or choose another name".into());
+            let message = "there is a file of that name that is no socket; remove it or choose another name";
+            return Err(ListenError::lasting(socket, message));
         }
         Ok(_) if UnixStream::connect(path).is_ok() => {
-            return Err("another process listens there; is conbool-milter already running?".into());
+            let message = "another process listens there; is conbool-milter already running?".into();
+            return Err(ListenError { socket: socket.to_string(), message, may_pass: true });
         }
         _ => {}
     }
-    let group = group.map(find_group).transpose()?;
+    let lasting = |message| ListenError::lasting(socket, message);
+    let group = group.map(find_group).transpose().map_err(lasting)?;
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", std::process::id()));
     let temporary = PathBuf::from(temporary);
     // Left by a process of the same number that was killed.
     let _ = fs::remove_file(&temporary);
-    let listener = UnixListener::bind(&temporary).map_err(|error| explain_bind(path, &error))?;
-    let placed = place(&temporary, path, group.as_ref(), mode);
+    let listener = UnixListener::bind(&temporary).map_err(|error| ListenError::of_system(socket, &error))?;
+    let placed = place(&temporary, path, group.as_ref(), mode).map_err(lasting);
     if placed.is_err() {
         let _ = fs::remove_file(&temporary);
     }
@@ -227,5 +333,29 @@ fn explain_bind(path: &Path, error: &io::Error) -> String {
             format!("{error}; a socket's path may have at most about 100 bytes, with room for a temporary ending")
         }
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passed_socket_serves_the_addresses_that_lead_to_it() {
+        for (address, alone, host, expected) in [
+            ("127.0.0.1:8891", true, "127.0.0.1", true),
+            ("127.0.0.1:8891", true, "127.0.0.2", false),
+            ("127.0.0.1:8892", true, "127.0.0.1", false),
+            ("0.0.0.0:8891", true, "127.0.0.1", true),
+            ("0.0.0.0:8891", true, "::1", false),
+            ("[::]:8891", false, "127.0.0.1", true),
+            ("[::]:8891", true, "127.0.0.1", false),
+            ("[::]:8891", true, "::1", true),
+            ("[::1]:8891", true, "::", false),
+        ] {
+            let held = Address::Inet { address: address.parse().unwrap(), alone };
+            assert_eq!(held.serves(&Socket::Inet(host.parse().unwrap(), 8891)), expected, "{address} {host}");
+            assert!(!held.serves(&Socket::Unix("/run/m.sock".into())));
+        }
     }
 }

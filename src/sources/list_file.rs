@@ -97,7 +97,7 @@ fn members(file: &Path, hosted: Option<&HashSet<String>>) -> Result<AddressSet, 
 /// # Errors
 /// When it cannot be read, or is too large to be a list.
 pub fn read(file: &Path) -> Result<Vec<u8>, Mistake> {
-    let mistake = |message| Mistake { place: file.display().to_string(), line: None, message };
+    let mistake = |message| Mistake { place: file.display().to_string(), line: None, message, may_pass: false };
     let unreadable = |error: std::io::Error| mistake(format!("cannot be read: {}", config::reason(&error)));
     let metadata = fs::metadata(file).map_err(unreadable)?;
     if !metadata.is_file() {
@@ -125,7 +125,7 @@ pub fn line_of(file: &Path, entry: &str) -> Option<usize> {
 /// The mistakes, at most [`MAX_MISTAKES`] and one that says how many more there are; a list without any entry is one.
 pub fn parse(file: &Path, text: &[u8], hosted: Option<&HashSet<String>>) -> Result<Vec<(usize, String)>, Vec<Mistake>> {
     let (mut entries, mut mistakes) = (Vec::new(), Vec::new());
-    let mistake = |line, message| Mistake { place: file.display().to_string(), line, message };
+    let mistake = |line, message| Mistake { place: file.display().to_string(), line, message, may_pass: false };
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
         match entry(line, hosted) {

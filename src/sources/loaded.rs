@@ -100,7 +100,7 @@ impl Loaded {
         for name in names {
             match directory.members(name).await {
                 Ok(raw) => drop(groups.insert(name.clone(), Group::answered(name, &raw, self.policy, now))),
-                Err(message) => mistakes.push(Mistake { place: place(name), line: None, message }),
+                Err(message) => mistakes.push(Mistake { place: place(name), line: None, message, may_pass: true }),
             }
         }
         (self.groups, self.unknown) = (groups, BTreeMap::new());
@@ -180,7 +180,7 @@ impl Loaded {
             return Vec::new();
         }
         if let Err(message) = self.store.prepare() {
-            return vec![Mistake { place: "state_directory".into(), line: None, message }];
+            return vec![Mistake { place: "state_directory".into(), line: None, message, may_pass: true }];
         }
         let now = Now::get();
         for (name, answer) in answers {
@@ -339,7 +339,7 @@ impl Loaded {
             if !message.iter().any(|problem| problem.contains("snapshot")) {
                 message.push(snapshot);
             }
-            Mistake { place: place(name), line: None, message: message.join("; ") }
+            Mistake { place: place(name), line: None, message: message.join("; "), may_pass: true }
         };
         self.unknown.iter().map(mistake).collect()
     }
@@ -364,7 +364,8 @@ impl Loaded {
 }
 
 fn internal_error(_: tokio::task::JoinError) -> Vec<Mistake> {
-    vec![Mistake { place: "scope".into(), line: None, message: "loading it ended in an internal error".into() }]
+    let message = "loading it ended in an internal error".into();
+    vec![Mistake { place: "scope".into(), line: None, message, may_pass: true }]
 }
 
 /// A group as it is named in errors.

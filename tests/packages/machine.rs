@@ -57,12 +57,14 @@ impl System {
 
 /// A running machine. It ends when dropped.
 pub struct Machine {
+    running: Option<Running>,
+    cgroups: Cgroups,
+    root: Root,
+    name: String,
+    /// When it was up, as journalctl(1) wants it.
+    started: String,
     /// The network that it is in.
     pub lab: Lab,
-    root: Root,
-    cgroups: Cgroups,
-    nspawn: Process,
-    init: Pid,
 }
 
 impl Machine {
@@ -76,41 +78,60 @@ impl Machine {
         fs::copy(lab.authority.file(), root.0.join("usr/local/share/ca-certificates/lab.crt"))?;
         run(Command::new("chroot").arg(&root.0).arg("update-ca-certificates"))?;
         let cgroups = Cgroups::new(name)?;
+        let mut machine =
+            Self { running: None, cgroups, root, name: name.replace('_', "-"), started: String::new(), lab };
+        machine.boot()?;
+        Ok(machine)
+    }
+
+    /// Shuts the machine down and starts it again.
+    pub fn restart(&mut self) -> Result<(), Error> {
+        self.run("systemctl poweroff")?;
+        if let Some(running) = &mut self.running {
+            wait_at_most(PATIENCE, "the machine to shut down", || running.nspawn.ended().then_some(()))?;
+        }
+        self.boot()
+    }
+
+    fn boot(&mut self) -> Result<(), Error> {
         let mut command = Command::new("sh");
         command.args(["-c", r#"for group in $0; do echo $$ >"$group/cgroup.procs" || exit; done; exec "$@""#]);
-        command.arg(cgroups.0.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>().join(" "));
+        command.arg(self.cgroups.0.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>().join(" "));
         command.args(["systemd-nspawn", "--quiet", "--boot", "--keep-unit", "--register=no", "--link-journal=no"]);
         command.args(["--resolv-conf=off", "--timezone=off", "--console=pipe", "--suppress-sync=yes"]);
-        command
-            .arg(format!("--machine={}", name.replace('_', "-")))
-            .arg("--hostname=mail")
-            .arg("--directory")
-            .arg(&root.0);
-        let log = lab.dir.join("console.log");
+        command.arg(format!("--machine={}", self.name)).arg("--hostname=mail").arg("--directory").arg(&self.root.0);
+        let log = self.lab.dir.join("console.log");
         let mut nspawn = Process::start(&mut command, &log)?;
         let words = || fs::read_to_string(&log).unwrap_or_default();
         let init = wait_at_most(PATIENCE, "the machine's first process", || match nspawn.ended() {
             true => Some(Err(words())),
             false => first_process(nspawn.id()).map(Ok),
         })??;
-        let machine = Self { lab, root, cgroups, nspawn, init };
-        let state = || machine.output("systemctl is-system-running");
+        self.running = Some(Running { nspawn, init });
         // Before systemd listens it is "offline" or no answer at all.
         let state = wait_at_most(PATIENCE, "the machine's start", || {
-            let state = state().ok().map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())?;
+            let output = self.output("systemctl is-system-running").ok()?;
+            let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
             matches!(state.as_str(), "running" | "degraded" | "maintenance").then_some(state)
         })
         .map_err(|error| format!("{error}\n{}", words()))?;
-        match state.as_str() {
-            "running" => Ok(machine),
-            _ => Err(format!("it came up {state}\n{}", machine.run("systemctl --failed --no-pager")?).into()),
+        if self.started.is_empty() {
+            self.started = self.run("date +@%s")?;
         }
+        match state.as_str() {
+            "running" => Ok(()),
+            _ => Err(format!("it came up {state}\n{}", self.run("systemctl --failed --no-pager")?).into()),
+        }
+    }
+
+    fn init(&self) -> Result<Pid, Error> {
+        Ok(self.running.as_ref().ok_or("the machine does not run")?.init)
     }
 
     /// Runs a shell script on the machine to its end.
     pub fn output(&self, script: &str) -> Result<Output, Error> {
         let mut command = Command::new("nsenter");
-        command.args(["--all", "--target", &self.init.to_string(), "env", "--ignore-environment"]);
+        command.args(["--all", "--target", &self.init()?.to_string(), "env", "--ignore-environment"]);
         command.args([
             "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME=/root",
@@ -138,18 +159,25 @@ impl Machine {
         Ok(())
     }
 
-    /// A file of the machine, as it is seen from outside.
-    pub fn path(&self, inside: &str) -> PathBuf {
-        Path::new("/proc").join(self.init.to_string()).join("root").join(inside.trim_start_matches('/'))
+    /// A file of the running machine, as it is seen from outside.
+    pub fn path(&self, inside: &str) -> Result<PathBuf, Error> {
+        Ok(Path::new("/proc").join(self.init()?.to_string()).join("root").join(inside.trim_start_matches('/')))
     }
 
-    /// The end of the machine's journal.
+    /// The end of the machine's journal, from its start on.
     pub fn journal(&self) -> String {
-        self.run("journalctl --no-pager --lines 150 --output short-precise").unwrap_or_else(|error| error.to_string())
+        let script = format!("journalctl --no-pager --lines 200 --output short-precise --since {}", self.started);
+        self.run(&script).unwrap_or_else(|error| error.to_string())
     }
 }
 
-impl Drop for Machine {
+struct Running {
+    nspawn: Process,
+    /// The machine's first process.
+    init: Pid,
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
         // With the first process, all of the machine's end. nspawn then has nothing to wait for.
         let _ = kill(self.init, Signal::SIGKILL);

@@ -7,6 +7,8 @@ mod lab;
 mod built;
 mod debian;
 mod machine;
+mod rpm;
+
 
 use std::process::ExitCode;
 

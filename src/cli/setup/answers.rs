@@ -12,6 +12,9 @@ use super::mta::{Mta, Survey};
 use crate::config::{self, Config, ScopeMode, Socket};
 use crate::provider::Provider;
 
+/// The milter's socket in the configuration that packages install.
+const PACKAGED_SOCKET: &str = "/run/conbool-milter/milter.sock";
+
 /// What was answered.
 #[derive(Debug, Default)]
 pub struct Answers {
@@ -83,6 +86,12 @@ impl Sources<'_> {
         Provider::load(&provider).map(Some).map_err(|error| error.message)
     }
 
+    /// The configuration file, unless it is the one that packages install, which answers nothing yet but what somebody has
+    /// written into it.
+    fn set_up(&self) -> Option<&Config> {
+        self.before.filter(|before| before.is_set_up())
+    }
+
     /// True if the provider is another one than before, so that nothing said of its relay counts any more.
     fn is_other_provider(&self, answers: &Answers) -> bool {
         let now =
@@ -97,7 +106,7 @@ impl Sources<'_> {
             flag: "--domain DOMAIN",
             why: &format!("The domains whose mail this server takes and sends. The default is {source}."),
         };
-        let default = self.before.map_or(&self.survey.domains, |config| &config.domains);
+        let default = self.set_up().map_or(&self.survey.domains, |config| &config.domains);
         let default = Some(default.as_slice()).filter(|domains| !domains.is_empty());
         let domains = asker.list(&question, &self.flags.domains, default, config::hosted_domain)?;
         answers.set("domains", strings(&domains));
@@ -113,6 +122,7 @@ impl Sources<'_> {
         };
         let written = |networks: &[ipnet::IpNet]| networks.iter().map(network).collect::<Vec<_>>();
         let before = self.before.filter(|_| !self.is_other_provider(answers));
+        let before = before.filter(|config| config.is_set_up() || !config.relay.networks.is_empty());
         let default = before.map(|config| written(&config.relay.networks));
         let hands_in = provider.is_none_or(|provider| !provider.hands_in.is_nothing());
         if hands_in || !self.flags.relay_networks.is_empty() {
@@ -131,7 +141,8 @@ impl Sources<'_> {
                  always internal."
             ),
         };
-        let found = self.before.map_or(&self.survey.internal_networks, |config| &config.internal_networks);
+        let before = self.before.filter(|config| config.is_set_up() || !config.internal_networks.is_empty());
+        let found = before.map_or(&self.survey.internal_networks, |config| &config.internal_networks);
         let default = written(found);
         let internal = asker.list(&question, &self.flags.internal_networks, Some(&default), config::network)?;
         if !internal.is_empty() || !found.is_empty() {
@@ -274,7 +285,8 @@ impl Sources<'_> {
 
     /// Exempt mail goes where all mail went before.
     fn direct(&self, answers: &mut Answers) {
-        let found = || self.survey.next_hop.clone().filter(|_| self.before.is_none());
+        let is_open = || self.set_up().is_none() && self.before.is_none_or(|before| before.direct.next_hop.is_none());
+        let found = || self.survey.next_hop.clone().filter(|_| is_open());
         if let Some(next_hop) = self.flags.direct_next_hop.clone().or_else(found) {
             answers.set("direct.next_hop", next_hop);
         }
@@ -283,7 +295,10 @@ impl Sources<'_> {
     /// Socket, state, and which mail server, as far as they are not the defaults.
     fn places(&self, answers: &mut Answers) {
         let usual = || Socket::Unix(self.survey.socket.clone()).to_string();
-        let socket = self.flags.socket.clone().or_else(|| self.before.is_none().then(usual));
+        // The one that packages have is where everybody reaches it but a mail server in a chroot.
+        let packaged = [Socket::Unix(PACKAGED_SOCKET.into())];
+        let is_open = self.set_up().is_none() && self.before.is_none_or(|before| before.milter.sockets == packaged);
+        let socket = self.flags.socket.clone().or_else(|| is_open.then(usual));
         let of_mta = self.mta.settings(self.before, socket.as_deref());
         answers.settings.extend(socket.map(|socket| ("socket".to_owned(), Some(socket.into()))));
         let directory = |path: &Path| {

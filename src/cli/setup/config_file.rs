@@ -2,6 +2,8 @@
 
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
+use crate::config;
+
 /// How a new file begins.
 const HEAD: &str =
     "# conbool-milter: see conbool-milter.toml(5). What you add or change here, `conbool-milter setup` keeps.\n\n";
@@ -37,6 +39,21 @@ pub fn edited<K: AsRef<str>>(text: &str, settings: &[(K, Option<Value>)]) -> Res
     }
     let written = document.to_string();
     Ok(if text.is_empty() { format!("{HEAD}{}", written.trim_start()) } else { written })
+}
+
+/// The text without the line of the key `mode` and without the comment that is about it alone: the lines of comment
+/// directly above, where nothing but an empty line follows.
+pub fn without_mode(text: &str) -> String {
+    let Some(at) = config::line_of(text, "mode").and_then(|line| line.checked_sub(1)) else { return text.to_owned() };
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let is_empty = |line: &&&str| line.trim().is_empty();
+    let (above, below) = (lines.get(..at).unwrap_or_default(), lines.get(at + 1..).unwrap_or_default());
+    let stands_alone = below.first().as_ref().is_none_or(is_empty);
+    let comment = above.iter().rev().take_while(|line| stands_alone && line.starts_with('#')).count();
+    let above = &above[..above.len() - comment];
+    // Of the two empty lines that are left, one is enough.
+    let doubled = stands_alone && above.last().as_ref().is_none_or(is_empty);
+    above.iter().chain(&below[usize::from(doubled && !below.is_empty())..]).copied().collect()
 }
 
 /// The section of this name, with dots between it and those that it is in; made if it is not there and `make` says so.
@@ -107,6 +124,22 @@ mod tests {
             edited("", &[("provider", Some("conbool".into())), ("relay.host", Some("relay.test".into()))]).unwrap();
         assert_eq!(new, format!("{HEAD}provider = \"conbool\"\n\n[relay]\nhost = \"relay.test\"\n"));
         assert_eq!(edited(&new, &[("provider", Some("conbool".into()))]).unwrap(), new);
+    }
+
+    #[test]
+    fn the_mode_goes_with_its_comment_alone() {
+        let head = "# What this is.\n\n";
+        let rest = "provider = \"conbool\" # ours\n# The end.\n\n[routing]\nmode = \"monitor\"\n";
+        for mode in ["# Nothing is\n# set up yet.\nmode = \"monitor\"\n\n", "mode = \"monitor\" # for now\n\n"] {
+            assert_eq!(without_mode(&format!("{head}{mode}{rest}")), format!("{head}{rest}"));
+            assert_eq!(without_mode(&format!("{mode}{rest}")), rest);
+        }
+        // A comment above several keys is about all of them.
+        let both = format!("# Both.\nmode = \"monitor\"\n{rest}");
+        assert_eq!(without_mode(&both), format!("# Both.\n{rest}"));
+        assert_eq!(without_mode("provider = 'a'\nmode = \"monitor\""), "provider = 'a'\n");
+        assert_eq!(without_mode("provider = 'a'\n\n# Now.\nmode = \"monitor\"\n"), "provider = 'a'\n\n");
+        assert_eq!(without_mode(rest), rest);
     }
 
     #[test]

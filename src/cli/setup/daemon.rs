@@ -1,7 +1,6 @@
 //! The daemon, before the mail server is told of it: it has to run with the new configuration, and answer.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
@@ -10,16 +9,15 @@ use nix::unistd::Pid;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::systemd::Units;
 use crate::cli::doctor::handshake;
 use crate::config::{Config, Socket};
 
-const UNIT: &str = "conbool-milter.service";
-
 /// What was done to the daemon, and how it is undone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Started {
-    /// The service manager was told to start it, now and at boot.
-    Enabled,
+    /// The service manager was told to have it run; so it had it before.
+    Managed(Units),
     /// It ran, and was told to read its configuration again.
     Reloaded,
     /// Nothing: somebody else starts it.
@@ -50,10 +48,10 @@ impl Daemon<'_> {
     /// # Errors
     /// A sentence if it does not in time, or whoever waits has lost patience. What was done is told in any case.
     pub fn take_up(&self, patience: Duration, interruption: &mut Interruption) -> (Started, Result<(), String>) {
-        let started = match self.start() {
-            Ok(started) => started,
-            Err(problem) => return (Started::ByHand, Err(problem)),
-        };
+        let (started, result) = self.start();
+        if let Err(problem) = result {
+            return (started, Err(problem));
+        }
         let waiting = ProgressBar::new_spinner().with_message("Waiting for the daemon");
         waiting.enable_steady_tick(Duration::from_millis(200));
         let end = Instant::now() + patience;
@@ -74,29 +72,21 @@ impl Daemon<'_> {
         is_there(self.config).is_ok()
     }
 
-    fn start(&self) -> Result<Started, String> {
-        if has_unit() {
-            let active = systemctl(&["is-active", "--quiet", UNIT]).is_ok();
-            let restart =
-                self.before.is_some_and(|before| !before.differences_that_need_a_restart(self.config).is_empty());
-            let arguments: &[&str] = match (active, restart) {
-                (false, _) => &["enable", "--now", UNIT],
-                (true, true) => &["restart", UNIT],
-                (true, false) => &["reload", UNIT],
-            };
-            if !active || self.changed {
-                systemctl(arguments)?;
-            }
-            return Ok(if active { Started::Reloaded } else { Started::Enabled });
+    fn start(&self) -> (Started, Result<(), String>) {
+        if let Some(units) = Units::found() {
+            let restart = self.before.is_some_and(|before| needs_restart(before, self.config));
+            let result = units.take_up(self.config, self.changed, restart);
+            return (Started::Managed(units), result);
         }
         if self.answers() {
-            return Ok(if self.changed { hang_up(&self.config.milter.sockets) } else { Started::ByHand });
+            let reload = self.changed && hang_up(&self.config.milter.sockets);
+            return (if reload { Started::Reloaded } else { Started::ByHand }, Ok(()));
         }
         eprintln!(
             "Start the daemon now, or restart the one that runs, in another window or with your service manager:"
         );
         eprintln!("  conbool-milter run --config {}", self.file.display());
-        Ok(Started::ByHand)
+        (Started::ByHand, Ok(()))
     }
 
     fn late(&self, answers: bool, table: Option<&Path>, patience: Duration) -> String {
@@ -172,52 +162,40 @@ impl Interruption {
     }
 }
 
-/// Takes back what was done to the daemon, once its configuration is as it was.
-pub fn put_back(started: Started, config: &Config) {
+/// Takes back what was done to the daemon, once its configuration is as it was: `config` again, and not `tried`.
+pub fn put_back(started: Started, config: &Config, tried: &Config) {
     match started {
-        // If that fails too, it is the daemon's log that tells.
-        Started::Enabled => drop(systemctl(&["disable", "--now", UNIT])),
-        Started::Reloaded if has_unit() => drop(systemctl(&["reload", UNIT])),
+        Started::Managed(units) => units.put_back(needs_restart(config, tried)),
         Started::Reloaded => drop(hang_up(&config.milter.sockets)),
         Started::ByHand => {}
     }
 }
 
-/// Has a running daemon read its configuration again; false if none is found.
-pub fn reload(config: &Config) -> bool {
-    if has_unit() {
-        return systemctl(&["reload", UNIT]).is_ok();
+/// Has a running daemon take up the configuration that is in place, if that which it took up last was `former`; false if
+/// none is found.
+pub fn renew(config: &Config, former: &Config) -> bool {
+    match Units::found() {
+        Some(units) => units.ran() && units.renew(needs_restart(former, config)).is_ok(),
+        // It listens where it did.
+        None => hang_up(&former.milter.sockets),
     }
-    hang_up(&config.milter.sockets) == Started::Reloaded
 }
 
-fn has_unit() -> bool {
-    systemctl(&["cat", UNIT]).is_ok()
+fn needs_restart(before: &Config, after: &Config) -> bool {
+    !before.differences_that_need_a_restart(after).is_empty()
 }
 
-fn systemctl(arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new("systemctl").args(arguments).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| format!("cannot run systemctl: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&output.stderr);
-    Err(format!("systemctl {}: {}", arguments.join(" "), text.trim()))
-}
-
-/// Sends SIGHUP to the daemon that listens on one of the unix sockets.
-fn hang_up(sockets: &[Socket]) -> Started {
+/// Sends SIGHUP to the daemon that listens on one of the unix sockets; false if there is none.
+fn hang_up(sockets: &[Socket]) -> bool {
     let daemon = sockets.iter().find_map(|socket| match socket {
         Socket::Unix(path) => listening(path),
         Socket::Inet(..) => None,
     });
-    match daemon.map(|daemon| kill(daemon, Signal::SIGHUP)) {
-        Some(Ok(())) => Started::Reloaded,
-        _ => {
-            eprintln!("Have the running conbool-milter read its configuration again: send it SIGHUP.");
-            Started::ByHand
-        }
+    let told = daemon.is_some_and(|daemon| kill(daemon, Signal::SIGHUP).is_ok());
+    if !told {
+        eprintln!("Have the running conbool-milter read its configuration again: send it SIGHUP.");
     }
+    told
 }
 
 /// The process that listens on a unix socket, if it is a daemon of ours.

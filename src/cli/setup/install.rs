@@ -75,7 +75,10 @@ fn absolute(file: &Path) -> Result<PathBuf, String> {
 impl Plan {
     fn new(file: PathBuf, before: Option<Config>, mta: Box<dyn Mta>, answers: &Answers) -> Result<Self, String> {
         let text = if before.is_some() { fs::read_to_string(&file) } else { Ok(String::new()) };
-        let text = text.map_err(|error| format!("{}: {error}", file.display()))?;
+        let mut text = text.map_err(|error| format!("{}: {error}", file.display()))?;
+        if before.as_ref().is_some_and(|before| !before.is_set_up()) {
+            text = config_file::without_mode(&text);
+        }
         let text =
             config_file::edited(&text, &answers.settings).map_err(|error| format!("{}: {error}", file.display()))?;
         let config = Config::parse(&text, &file).map_err(|errors| errors.to_string())?;
@@ -142,7 +145,7 @@ impl Plan {
                 let applied = transaction.commit().map_err(told)?;
                 // It looks which sender table Postfix uses, and marks every message until it knows.
                 let looks_again = running && self.changes_mta() && self.mta.is_watched_by_daemon();
-                if looks_again && !daemon::reload(&self.config) {
+                if looks_again && !daemon::renew(&self.config, &self.config) {
                     eprintln!("Have conbool-milter look at {} again: send it SIGHUP.", self.mta.name());
                 }
                 println!("In force.");
@@ -157,7 +160,7 @@ impl Plan {
             }
             Err((problem, reloaded)) => {
                 let error = transaction.undo(ChangeError::Refused(problem)).to_string();
-                daemon::put_back(started, before.unwrap_or(&self.config));
+                daemon::put_back(started, before.unwrap_or(&self.config), &self.config);
                 let again = if reloaded { self.mta.reload() } else { Ok(()) };
                 let again = again.err().map(|again| format!("\nThen: {again}")).unwrap_or_default();
                 Err(format!("{error}\nEverything is as it was.{again}"))

@@ -30,7 +30,7 @@ pub struct Arguments {
 /// A sentence for the administrator if our configuration or the mail server's present settings cannot be read, no
 /// configuration can be generated, or it cannot be written.
 pub fn run(config: &Path, args: &Arguments) -> Result<(), String> {
-    let (config, ..) = crate::cli::load(config)?;
+    let config = super::load(config)?;
     super::not_of_an_edge(&config)?;
     let provider = Provider::load(&config.provider).map_err(|error| error.message)?;
     let directory = args.postfix_config.as_ref().unwrap_or(&config.postfix.config_directory);

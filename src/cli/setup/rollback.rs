@@ -57,7 +57,7 @@ pub fn run(file: &Path, asked: &Asked<'_>) -> Result<(), String> {
     println!("As it was before.");
     if !file.exists() {
         println!("conbool-milter is of no more use here, and can be stopped.");
-    } else if !daemon::reload(&config) {
+    } else if !daemon::renew(&config::salvage(file).0, &config) {
         println!("Have conbool-milter read its configuration again: restart it.");
     }
     Ok(())

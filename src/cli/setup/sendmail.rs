@@ -41,7 +41,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<(), String> {
         let Arguments { apply, force, .. } = *arguments;
         return rollback::run(file, &rollback::Asked { state_directory: None, apply, force });
     }
-    let (config, ..) = crate::cli::load(file)?;
+    let config = super::load(file)?;
     super::not_of_an_edge(&config)?;
     if arguments.apply {
         not_of_another(Some(&config), MailServer::Sendmail)?;

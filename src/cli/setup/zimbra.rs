@@ -25,7 +25,7 @@ pub struct Arguments {
 /// # Errors
 /// A sentence for the administrator.
 pub fn run(config: &Path, arguments: &Arguments) -> Result<(), String> {
-    let (config, ..) = crate::cli::load(config)?;
+    let config = super::load(config)?;
     let provider = Provider::load(&config.provider).map_err(|error| error.message)?;
     let script = Script {
         config: &config,

@@ -64,8 +64,8 @@ pub fn setting(name: &str, items: &[String], separator: &str) -> String {
     }
 }
 
-/// The settings in a main.cf text, each on one line (postconf(5), the format of main.cf).
-pub fn settings(text: &str) -> Vec<(String, String)> {
+/// The lines of main.cf or master.cf, each with those that continue it (postconf(5), the format of main.cf).
+pub fn logical_lines(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for line in text.lines().filter(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty()) {
         match lines.last_mut() {
@@ -73,8 +73,13 @@ pub fn settings(text: &str) -> Vec<(String, String)> {
             _ => lines.push(line.to_owned()),
         }
     }
+    lines
+}
+
+/// The settings in a main.cf text, each on one line.
+pub fn settings(text: &str) -> Vec<(String, String)> {
     let setting = |line: &String| line.split_once('=').map(|(name, value)| (name.trim().into(), value.trim().into()));
-    lines.iter().filter_map(setting).collect()
+    logical_lines(text).iter().filter_map(setting).collect()
 }
 
 #[cfg(test)]

@@ -139,7 +139,11 @@ fn sendmail(flags: &Flags, before: Option<&Config>) -> Result<config::Sendmail, 
 
 /// The Postfix instance: that of the flag, of the configuration, or the only one.
 fn instance(flags: &Flags, before: Option<&Config>, asker: &mut Asker) -> Result<Option<PathBuf>, String> {
-    let written = before.map(|config| &config.postfix.config_directory);
+    // The configuration that packages install knows of no instance yet.
+    let is_known = |directory: &&PathBuf| {
+        before.is_some_and(Config::is_set_up) || directory.as_path() != Path::new(config::DEFAULT_POSTFIX_DIRECTORY)
+    };
+    let written = before.map(|config| &config.postfix.config_directory).filter(is_known);
     if let Some(named) = flags.postfix_config.as_ref().or(written) {
         return absolute(named).map(Some);
     }

@@ -1,0 +1,84 @@
+//! The package set up for the lab's relay.
+
+use std::fs;
+
+use super::host::{DIRECT, Host, MEETING, RELAY};
+use crate::lab::Error;
+
+const CONFIG: &str = "/etc/conbool-milter/conbool-milter.toml";
+
+/// A line that no configuration may have.
+const MISTAKE: &str = "no_such_setting = 1\n";
+
+/// How often systemd may start a daemon whose configuration is wrong: when told to, and then for connections to its sockets
+/// until its limit (systemd.unit(5), StartLimitBurst=: 5 in 10 s).
+const STARTS: usize = 6;
+
+pub fn relays(host: &mut Host) -> Result<(), Error> {
+    host.set_up()?;
+    let received = host.expect_at(RELAY, "for the relay", "")?;
+    if received.tls_version.is_none() {
+        return Err("not encrypted".into());
+    }
+    let verified = "Verified TLS connection established to relay.conbool.test[127.0.3.1]:25";
+    host.machine.run(&format!("journalctl --no-pager --grep '{}'", verified.replace('[', "\\[")))?;
+    host.expect_at(DIRECT, "a meeting", MEETING)?;
+    host.machine.run("conbool-milter check")?;
+    host.machine.run("conbool-milter doctor config sockets mail-server relay")?;
+    let status = host.machine.run("conbool-milter status")?;
+    if !status.contains("ready, mode enforce") {
+        return Err(status.into());
+    }
+
+    let daemon = host.daemon()?;
+    host.machine.run("systemctl reload conbool-milter")?;
+    host.machine.wait_until("journalctl --unit conbool-milter --grep 'configuration reloaded'")?;
+    if host.daemon()? != daemon {
+        return Err("a reload started another daemon".into());
+    }
+    host.expect_at(RELAY, "after the reload", "")?;
+    host.expect_no_warning()
+}
+
+pub fn broken_configuration(host: &mut Host) -> Result<(), Error> {
+    host.set_up()?;
+    let file = host.machine.path(CONFIG)?;
+    let good = fs::read_to_string(&file)?;
+    fs::write(&file, format!("{MISTAKE}{good}"))?;
+    let daemon = host.daemon()?;
+    host.expect_failure("systemctl reload conbool-milter", "conbool-milter.service")?;
+    host.expect("systemctl status conbool-milter | grep -c no_such_setting", "1")?;
+    if host.daemon()? != daemon {
+        return Err("the daemon did not go on".into());
+    }
+    host.expect_at(RELAY, "after a reload that failed", "")?;
+
+    host.expect_failure("systemctl restart conbool-milter", "conbool-milter.service")?;
+    // Nothing is lost and nothing goes past the relay; what Postfix wants of the socket does not start it for ever.
+    for attempt in 0..20 {
+        let subject = format!("while it is broken, {attempt}");
+        let sent = host.send(&subject, "carol@remote.test", "")?;
+        let is_put_off = |reply: &crate::lab::smtp_client::Reply| reply.code / 100 == 4;
+        let replies = [&sent.mail].into_iter().chain(&sent.recipients).chain(&sent.data);
+        if sent.queue_id.is_some() || !replies.into_iter().any(is_put_off) {
+            return Err(format!("{subject}: not put off: {sent:?}").into());
+        }
+    }
+    host.expect("systemctl is-failed conbool-milter.service", "failed")?;
+    let starts = || -> Result<usize, Error> {
+        let script = "journalctl --output cat --unit conbool-milter | grep -c '^Starting conbool-milter' || :";
+        Ok(host.machine.run(script)?.parse::<usize>()? - 1)
+    };
+    let seen = starts()?;
+    println!("starts with a broken configuration: {seen}");
+    if seen > STARTS {
+        return Err(format!("started {seen} times").into());
+    }
+    host.expect("systemctl show --value --property ExecMainStatus conbool-milter", "78")?;
+
+    fs::write(&file, good)?;
+    host.machine.run("systemctl start conbool-milter")?;
+    host.expect_active(&["conbool-milter.service", "conbool-milter.socket", "conbool-milter-postfix.socket"])?;
+    host.expect_at(RELAY, "after the repair", "")?;
+    Ok(())
+}
