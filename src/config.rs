@@ -272,7 +272,7 @@ pub struct Milter {
     pub idle_timeout: Duration,
     /// `milter.workers`: threads; `None` (0, the default) means one a processor.
     pub workers: Option<usize>,
-    /// `milter.drain_timeout`: seconds that running SMTP sessions get to finish when the daemon stops, default 30.
+    /// `milter.drain_timeout`: seconds that running SMTP sessions get to finish when the daemon stops, default 8.
     pub drain_timeout: Duration,
 }
 

@@ -31,6 +31,126 @@ impl Area {
             Self::Relay => "relay",
         }
     }
+
+    /// The names of its checks. They are stable, since scripts know them; conbool-milter(8) describes each.
+    pub fn checks(self) -> &'static [&'static str] {
+        match self {
+            Self::Config => {
+                &["config", "configuration", "policy", "permissions", "state-directory", "scope", "mode", "lock-down"]
+            }
+            Self::Sockets => &[
+                "sockets",
+                "handshake",
+                "socket-permissions",
+                "socket-directory",
+                "policy",
+                "socketmap",
+                "telemetry",
+                "version",
+                "configuration-in-force",
+                "connections",
+            ],
+            Self::MailServer => &[
+                // Of either.
+                "mail-server",
+                "milter",
+                "milter-failure",
+                "milter-order",
+                "milter-override",
+                "relay-transport",
+                "direct-transport",
+                "hand-back",
+                "bare-newline",
+                "client-certificate",
+                "tls-offered",
+                "trust-anchors",
+                "running",
+                "reload",
+                "queue",
+                "probe-submission",
+                "probe-verdict",
+                "probe-delivery",
+                // Of Postfix.
+                "postfix",
+                "sender-table",
+                "milter-maps",
+                "milter-protocol",
+                "milter-connections",
+                "routing-header",
+                "hand-back-order",
+                "repeated-settings",
+                "recipient-limit",
+                "transport-limits",
+                "split-transport",
+                "split-listener",
+                "split-cleanup",
+                "table",
+                "transport-maps",
+                "former-route",
+                "rewritten-senders",
+                "content-filter",
+                "relay-in-mynetworks",
+                // Of Sendmail.
+                "wiring",
+                "sendmail",
+                "sendmail-cf",
+                "relay-tls",
+                "socketmap",
+                "socketmap-socket",
+                "routing-rules",
+                "pseudo-domains",
+                "access",
+                "milter-times",
+                "milter-socket",
+                "routes",
+                "unmarked-mail",
+                "listener",
+                "submission",
+                "local-mailers",
+                "masquerade",
+                "canonify",
+                "map",
+                "relay-refused",
+                "mailertable",
+            ],
+            Self::Dns => &[
+                "dns",
+                "domains",
+                "resolver",
+                "mx",
+                "mx-hosts",
+                "mx-provider",
+                "spf",
+                "spf-length",
+                "spf-policy",
+                "spf-limits",
+                "spf-relay",
+                "spf-direct",
+                "dkim",
+                "dmarc",
+                "dmarc-reports",
+                "ownership",
+            ],
+            Self::Relay => &[
+                "relay",
+                "addresses",
+                "trust-anchors",
+                "connect",
+                "greeting",
+                "ehlo",
+                "starttls",
+                "tls",
+                "smtp",
+                "certificate-chain",
+                "certificate-name",
+                "certificate-expiry",
+                "certificate",
+                "client-certificate",
+                "size",
+                "reachable",
+            ],
+        }
+    }
 }
 
 /// How grave a finding is; the gravest is the greatest.
@@ -69,7 +189,7 @@ impl fmt::Display for Status {
 pub struct Finding {
     /// The part it belongs to.
     pub area: Area,
-    /// What was examined: a stable name of lower-case words with dashes, such as `spf` or `sender-table`.
+    /// What was examined: one of the area's [checks](Area::checks).
     pub check: &'static str,
     /// Of what: a domain, a file, a host; empty if there is only one.
     pub subject: String,
@@ -90,6 +210,7 @@ impl Finding {
         status: Status,
         seen: impl Into<String>,
     ) -> Self {
+        debug_assert!(area.checks().contains(&check), "{check} is not among the checks of area {}", area.name());
         Self { area, check, subject: subject.into(), status, seen: seen.into(), mend: String::new() }
     }
 

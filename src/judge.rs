@@ -149,7 +149,10 @@ fn internal_error() -> Verdict {
         peer: Peer::World,
         in_scope: false,
         edits: Vec::new(),
-        reasons: vec![reason("internal-error", "judging the message failed; this is a defect of the program".into())],
+        reasons: vec![Reason::own(
+            "internal-error",
+            "judging the message failed; this is a defect of the program".into(),
+        )],
         forged: 0,
         mode: Mode::Enforce,
         would: None,
@@ -284,7 +287,7 @@ fn sender_table_route(site: &Site, case: &Case, sender: &Sender) -> Option<Route
 fn rules_failed(mut verdict: Verdict, why: String) -> Verdict {
     let text = "Mail policy could not be evaluated; try again later".into();
     verdict.disposition = Disposition::Tempfail(Reply { code: "451", enhanced: "4.3.0", text });
-    verdict.reasons.push(reason("rules-failed", why));
+    verdict.reasons.push(Reason::own("rules-failed", why));
     verdict
 }
 
@@ -327,7 +330,7 @@ fn routing_loop(site: &Site, case: &Case, from_relay: bool) -> Option<(Dispositi
             text: format!("Routing loop detected: the message goes round between this host and {partner}"),
         }),
     };
-    Some((disposition, reason(name, why)))
+    Some((disposition, Reason::own(name, why)))
 }
 
 fn route(verdict: &mut Verdict, effects: &Effects, facts: &Facts, sender: &Sender) {
@@ -346,13 +349,13 @@ fn route(verdict: &mut Verdict, effects: &Effects, facts: &Facts, sender: &Sende
     if verdict.reasons.is_empty() {
         let who = sender.envelope.as_ref().map(Address::full).unwrap_or_else(|| "the null sender".into());
         verdict.reasons.push(if sender.envelope_in_scope {
-            reason("in-scope", format!("{who} is in scope: external recipients go to the relay"))
+            Reason::own("in-scope", format!("{who} is in scope: external recipients go to the relay"))
         } else if sender.from_in_scope {
-            reason("from-in-scope", format!("the envelope sender {who} is not in scope, but the From field is"))
+            Reason::own("from-in-scope", format!("the envelope sender {who} is not in scope, but the From field is"))
         } else if facts.direction == Direction::Outbound {
-            reason("out-of-scope", format!("{who} is not in scope: the mail server routes as it always did"))
+            Reason::own("out-of-scope", format!("{who} is not in scope: the mail server routes as it always did"))
         } else {
-            reason("inbound", "mail from outside: the mail server routes as it always did".into())
+            Reason::own("inbound", "mail from outside: the mail server routes as it always did".into())
         });
     }
 }
@@ -367,7 +370,7 @@ fn by_rule(name: &str, route: Route) -> Reason {
         "automatic-reply" => "it is an automatic reply".into(),
         other => format!("a rule of the policy says {}: {other}", route.name()),
     };
-    reason(name.to_string(), text)
+    Reason { name: Cow::Owned(name.to_string()), text }
 }
 
 fn spam(effects: &Effects, facts: &Facts) -> Spam {
@@ -382,29 +385,32 @@ fn spam(effects: &Effects, facts: &Facts) -> Spam {
 /// What else happened to the message.
 fn also(reasons: &mut Vec<Reason>, facts: &Facts, spam_flag_removed: bool) {
     if facts.flagged {
-        reasons.push(reason("flagged", "the relay marked it as spam".into()));
+        reasons.push(Reason::own("flagged", "the relay marked it as spam".into()));
     }
     if facts.forged > 0 {
         let fields = if facts.forged == 1 { "marker field" } else { "marker fields" };
         let text = format!("{} {fields} removed: only the relay may set such fields", facts.forged);
-        reasons.push(reason("forged-header", text));
+        reasons.push(Reason::own("forged-header", text));
     }
     if spam_flag_removed {
-        reasons.push(reason("spam-flag-removed", "it came with an X-Spam-Flag, which is never believed".into()));
+        reasons.push(Reason::own("spam-flag-removed", "it came with an X-Spam-Flag, which is never believed".into()));
     }
 }
 
 fn dispose(verdict: &mut Verdict, effects: &Effects) {
     let (disposition, why) = match &effects.action {
         None => return,
-        Some(Action::Discard) => (Disposition::Discard, reason("rule-discard", "a rule discards it".into())),
+        Some(Action::Discard) => (Disposition::Discard, Reason::own("rule-discard", "a rule discards it".into())),
         Some(Action::Quarantine) => {
             let text = "held by a rule of conbool-milter";
-            (Disposition::Quarantine(text.into()), reason("rule-quarantine", "a rule holds it in quarantine".into()))
+            (
+                Disposition::Quarantine(text.into()),
+                Reason::own("rule-quarantine", "a rule holds it in quarantine".into()),
+            )
         }
         Some(Action::Reject(text)) => {
             let text = one_line(text);
-            let why = reason("rule-reject", format!("a rule rejects it: {text}"));
+            let why = Reason::own("rule-reject", format!("a rule rejects it: {text}"));
             (Disposition::Reject(Reply { code: "550", enhanced: "5.7.1", text }), why)
         }
     };
@@ -430,10 +436,6 @@ fn edits(case: &Case, removed: &HashSet<usize>, spam: Spam, effects: Effects) ->
         edits.push(HeaderEdit::Add { name: SPAM_FLAG_FIELD.into(), value: "YES".into() });
     }
     edits
-}
-
-fn reason(name: impl Into<Cow<'static, str>>, text: String) -> Reason {
-    Reason { name: name.into(), text }
 }
 
 #[cfg(test)]

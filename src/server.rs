@@ -7,6 +7,7 @@ mod accept;
 mod exporter;
 mod listen;
 mod questions;
+mod watchdog;
 mod worker;
 
 use std::future::Future;
@@ -56,6 +57,8 @@ pub async fn run(
     }
     let handles: Arc<[worker::Handle]> = workers.iter().map(|worker| worker.handle.clone()).collect();
     let _exporter = exporter::start(sockets.telemetry, handles.clone())?;
+    // While it drains, too.
+    let _watchdog = watchdog::start(handles.clone());
     telemetry::door(Door::Milter, sockets.milter.iter().map(ToString::to_string), settings.max_connections);
     let mut accepting = tokio::task::JoinSet::new();
     let mut files = Vec::new();

@@ -288,6 +288,16 @@ pub fn sender_table_unused() {
     );
 }
 
+/// The service manager waits to hear that the daemon is alive, and it is not.
+pub fn watchdog_not_told(problem: &str) {
+    error!(problem, "the watchdog is told nothing until this is over; systemd ends the daemon if that takes too long");
+}
+
+/// The directory has to say who is in the groups before anything can go on.
+pub fn waiting_for_directory(servers: &str, elapsed: Duration) {
+    warn!(servers, elapsed = elapsed.as_secs_f64(), "waiting for the directory to say who is in the groups");
+}
+
 /// The daemon stops, and lets running sessions finish.
 pub fn draining(open: usize, patience: Duration) {
     info!(connections = open, seconds = patience.as_secs(), "stopping; waiting for running sessions");

@@ -206,6 +206,44 @@ pub struct Reason {
     pub text: String,
 }
 
+impl Reason {
+    /// One of the program's own, with a sentence for the administrator; `name` is one of [`REASONS`].
+    pub fn own(name: &'static str, text: String) -> Self {
+        debug_assert!(REASONS.contains(&name), "{name} is not among the reasons");
+        Self { name: Cow::Borrowed(name), text }
+    }
+}
+
+/// The names of the program's own reasons; scripts have others. Stable, since scripts, alerts and dashboards know them;
+/// conbool-milter(8) describes each.
+pub const REASONS: [&str; 25] = [
+    "in-scope",
+    "from-in-scope",
+    "out-of-scope",
+    "inbound",
+    "flagged",
+    "forged-header",
+    "spam-flag-removed",
+    "relay-without-tls",
+    "relay-certificate",
+    "lock-down",
+    "relay-loop",
+    "host-loop",
+    "rules-failed",
+    "internal-error",
+    "mail-server",
+    "unroutable-recipient",
+    "pseudo-domain",
+    "not-handed-back",
+    "header-limit",
+    "message-limit",
+    "memory-limit",
+    "recipient-limit",
+    "rule-reject",
+    "rule-discard",
+    "rule-quarantine",
+];
+
 macro_rules! names {
     ($($type:ident: $($variant:ident = $name:literal),+;)+) => {$(
         impl $type {

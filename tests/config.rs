@@ -115,7 +115,7 @@ fn five_lines_are_enough() {
             max_connections: 2000,
             idle_timeout: Duration::from_secs(7210),
             workers: None,
-            drain_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(8),
         },
         state_directory: "/var/lib/conbool-milter".into(),
         scope: Scopes {

@@ -4,11 +4,14 @@ mod sender_table;
 
 use std::io;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use self::sender_table::SenderTableKeeper;
 use super::Failure;
@@ -21,7 +24,7 @@ use crate::routing::Routes;
 use crate::scope::ScopeSets;
 use crate::server::{self, Service, Sockets, Terms};
 use crate::socketmap::Socketmap;
-use crate::sources::{Loaded, Refresher};
+use crate::sources::{Directory, Loaded, Mistake, Refresher};
 use crate::telemetry::{self, Door};
 
 /// Runs until SIGTERM or SIGINT. SIGHUP loads the configuration and all that it names anew.
@@ -37,7 +40,7 @@ pub fn run(path: &Path) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
         let directory = super::directory(&config);
-        let loaded = Loaded::load(&config, directory.as_ref(), None).await;
+        let loaded = load_scopes(&config, directory.as_ref(), None).await;
         let (site, loaded) = super::together(policy, loaded)?;
         let mut scopes = Refresher::new(loaded, directory);
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -70,7 +73,8 @@ pub fn run(path: &Path) -> Result<(), Failure> {
                     sets = scopes.changed() => use_scopes(&current, &sets),
                 }
             }
-            notify(&[NotifyState::Stopping]);
+            // Running sessions may be given more time than systemd waits by itself (TimeoutStopSec=).
+            notify(&[NotifyState::Stopping, extended(config.milter.drain_timeout + STOP_MARGIN)]);
         };
         let served = server::run(sockets, &config.milter, current.clone(), routes, judge::judge, shutdown).await;
         served.map_err(|error| Failure::passing(format!("cannot go on: {error}")))?;
@@ -152,9 +156,45 @@ async fn load_anew(path: &Path, before: &Loaded) -> Result<(Config, Site, Loaded
     let file = path.to_path_buf();
     let loaded = tokio::task::spawn_blocking(move || super::load_policy(&file)).await;
     let (config, policy) = loaded.map_err(|_| "loading it ended in an internal error")??;
-    let loaded = Loaded::load(&config, super::directory(&config).as_ref(), Some(before)).await;
+    let loaded = load_scopes(&config, super::directory(&config).as_ref(), Some(before)).await;
     let (site, loaded) = super::together(policy, loaded)?;
     Ok((config, site, loaded))
+}
+
+/// When to tell for the first time that the directory is waited for, and how often.
+const WAITING: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
+
+/// By how much more time each time: enough until it is told again.
+const WAITING_MARGIN: Duration = Duration::from_secs(30);
+
+/// What is left to do when the running sessions have had their time.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+
+/// Loads the scopes. How long a look-up may take, the settings of the directory say: the service manager, which would end
+/// the daemon after TimeoutStartSec=, hears that it goes on, and so does the log.
+async fn load_scopes(
+    config: &Config,
+    directory: Option<&Directory>,
+    before: Option<&Loaded>,
+) -> Result<Loaded, Vec<Mistake>> {
+    let mut loading = pin!(Loaded::load(config, directory, before));
+    let begin = Instant::now();
+    let mut ticks = tokio::time::interval_at(begin + WAITING.0, WAITING.1);
+    loop {
+        tokio::select! {
+            loaded = &mut loading => return loaded,
+            _ = ticks.tick() => {
+                notify(&[extended(WAITING_MARGIN)]);
+                let servers = config.ldap.iter().flat_map(|ldap| &ldap.servers).map(ToString::to_string);
+                telemetry::waiting_for_directory(&servers.collect::<Vec<_>>().join(" "), begin.elapsed());
+            }
+        }
+    }
+}
+
+/// A longer time for what is going on, from now on.
+fn extended(time: Duration) -> NotifyState<'static> {
+    NotifyState::ExtendTimeoutUsec(u32::try_from(time.as_micros()).unwrap_or(u32::MAX))
 }
 
 /// Tells systemd (sd_notify(3)), where it started the daemon.

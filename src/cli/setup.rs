@@ -123,7 +123,7 @@ struct Flags {
     force: bool,
     /// Tell whether a mail server of this host is wired to conbool-milter, by setup or by hand: exit status 0 and a line for
     /// each place, 1 if none is, 2 if that cannot be told
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["apply", "rollback", "unattended"])]
     wired: bool,
     /// Seconds to wait for the daemon
     #[arg(long, value_name = "SECONDS", default_value_t = 60, hide_short_help = true)]

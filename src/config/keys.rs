@@ -134,7 +134,7 @@ fn milter(reader: &mut Reader, sockets: Vec<Socket>) -> Milter {
         Duration::from_secs(reader.integer(key, least..=most, "seconds").unwrap_or(default))
     };
     let idle_timeout = seconds("milter.idle_timeout", 10, WEEK, 7210);
-    let drain_timeout = seconds("milter.drain_timeout", 0, 3600, 30);
+    let drain_timeout = seconds("milter.drain_timeout", 0, 3600, 8);
     Milter {
         sockets,
         socket_mode: socket_mode(reader, "milter.socket_mode"),

@@ -253,7 +253,15 @@ fn attribute(written: &str) -> Result<String, String> {
 /// A name alone is first looked for among the service's credentials (systemd.exec(5)).
 fn password_file(folder: &Path, written: &str) -> Result<PathBuf, String> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    if let Some(path) = credentials.as_ref().map(|folder| folder.join(written)).filter(|path| path.exists()) {
+    let credential = credentials.as_ref().filter(|_| Path::new(written).is_relative()).map(|at| at.join(written));
+    if let Some(path) = credential.filter(|path| path.exists()) {
+        // What SetCredential= of the unit says where the file that LoadCredential= names is missing.
+        if std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
+            return Err("is empty among the credentials of the service; write the password into the file that \
+                        LoadCredential= of the unit names (as packaged /etc/conbool-milter/ldap-password, owner root, \
+                        mode 0600), and restart the service"
+                .into());
+        }
         return read_password(&path).map(|_| path);
     }
     let path = files::resolve(folder, written)?;

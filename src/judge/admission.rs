@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::{Site, reason};
+use super::Site;
 use crate::address::Address;
 use crate::case::{Case, Client, Limit};
 use crate::lock_down::Locked;
@@ -24,7 +24,7 @@ pub fn not_the_relay(client: &Client, proof: NotTheRelay) -> (Reply, Reason) {
     let (text, why) = match proof {
         NotTheRelay::WithoutTls => (
             "Mail from the relay is taken over TLS only; use STARTTLS",
-            reason(
+            Reason::own(
                 "relay-without-tls",
                 format!(
                     "{address} is in relay_networks, but its session is not encrypted, so that its markers prove nothing"
@@ -33,7 +33,7 @@ pub fn not_the_relay(client: &Client, proof: NotTheRelay) -> (Reply, Reason) {
         ),
         NotTheRelay::Certificate => (
             "Mail from the relay is taken with its client certificate only",
-            reason(
+            Reason::own(
                 "relay-certificate",
                 format!(
                     "{address} is in relay_networks, but shows {} instead of a certificate of relay.certificates",
@@ -60,7 +60,7 @@ pub fn refused_for_now(site: &Site, case: &Case, proof: Option<NotTheRelay>) -> 
             served.name()
         );
         let reply = Reply { code: "451", enhanced: "4.3.5", text };
-        return Some((Disposition::Tempfail(reply), reason("mail-server", why)));
+        return Some((Disposition::Tempfail(reply), Reason::own("mail-server", why)));
     }
     if let Some(proof) = proof {
         let (reply, why) = not_the_relay(&case.client, proof);
@@ -97,7 +97,7 @@ pub fn refused_for_now(site: &Site, case: &Case, proof: Option<NotTheRelay>) -> 
         ),
     };
     let reply = Reply { code, enhanced, text: text.into() };
-    Some((Disposition::Tempfail(reply), reason(name, why.into())))
+    Some((Disposition::Tempfail(reply), Reason::own(name, why.into())))
 }
 
 /// Whether lock-down keeps this client from writing to a recipient (the path of RCPT).
@@ -124,7 +124,7 @@ pub fn refusal(site: &Site, case: &Case, peer: Result<Peer, NotTheRelay>) -> (Op
     let locked: Vec<Locked> =
         recipients.iter().filter_map(|recipient| site.lock_down.check(&site.hosted, recipient)).collect();
     let Some(first) = locked.first() else { return (None, None) };
-    let why = reason("lock-down", first.why());
+    let why = Reason::own("lock-down", first.why());
     let refused: Vec<&Locked> = locked.iter().filter(|locked| locked.refused).collect();
     let disposition = refused.first().map(|first| {
         if refused.len() == recipients.len() {

@@ -49,7 +49,7 @@ pub fn carry_out(verdict: &mut Verdict, message: &Message, sendmail: &FromSendma
         return Vec::new();
     }
     if let Some(reply) = not_handed_back(message, &sendmail.recipients) {
-        verdict.reasons.insert(0, Reason { name: "not-handed-back".into(), text: reply.text.clone() });
+        verdict.reasons.insert(0, Reason::own("not-handed-back", reply.text.clone()));
         refuse_with(verdict, Disposition::Reject(reply));
         return Vec::new();
     }
@@ -77,7 +77,7 @@ fn refuse(verdict: &mut Verdict, name: &'static str, what: &str, recipient: &Rec
     const MAX_SHOWN: usize = 200;
     let shown: String = recipient.argument.to_string_lossy().chars().filter(|letter| !letter.is_control()).collect();
     let text = format!("Recipient {} {what}", &shown[..shown.floor_char_boundary(MAX_SHOWN)]);
-    verdict.reasons.insert(0, Reason { name: name.into(), text: text.clone() });
+    verdict.reasons.insert(0, Reason::own(name, text.clone()));
     let refusal = if recipient.address().is_empty() {
         Disposition::Tempfail(Reply { code: "451", enhanced: "4.3.0", text })
     } else {

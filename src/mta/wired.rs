@@ -41,9 +41,10 @@ pub struct Wires {
 }
 
 impl Wires {
-    /// Adds what a text of a file says; `what` is the setting or line that it belongs to.
+    /// Adds what a text of a file says, once; `what` is the setting or line that it belongs to.
     pub fn look(&mut self, names: &Names, file: &Path, what: &str, text: &str) {
-        if let Some(word) = names.first_in(text) {
+        let is_known = self.found.iter().any(|wire| wire.file == file && wire.what == what);
+        if let Some(word) = names.first_in(text).filter(|_| !is_known) {
             self.found.insert(Wire { file: file.to_owned(), what: what.to_owned(), names: word.to_owned() });
         }
     }
@@ -84,8 +85,8 @@ impl Wires {
 const NAMES: [&str; 6] =
     ["conbool-relay", "conbool-direct", "conbool-split", "conbool-cleanup", "conbool-filtered", "conbool_handback"];
 
-/// How tables of ours begin in the configuration directory of Postfix.
-const TABLE: &str = "conbool_";
+/// How the names of tables of ours begin in the configuration directory of Postfix.
+pub const TABLE: &str = "conbool_";
 
 /// Directories that are ours, wherever they are: of sockets, of the state, of the configuration.
 const DIRECTORIES: [&str; 2] = ["conbool", "conbool-milter"];

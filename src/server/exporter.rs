@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::{Semaphore, oneshot};
@@ -11,14 +10,11 @@ use tokio::task::JoinSet;
 use super::Listener;
 use super::accept::{self, Acceptor};
 use super::listen::SocketFile;
-use super::worker::{Accepted, Handle};
+use super::worker::{self, Accepted, Handle};
 use crate::telemetry::{self, Door, http, metrics};
 
 /// Most connections at a time; others are closed at once.
 const MAX_CONNECTIONS: usize = 16;
-
-/// How long the worker threads may take to answer, before they count as hanging.
-const ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The running door; it is shut when this is dropped.
 #[derive(Debug)]
@@ -92,7 +88,7 @@ async fn keep_up() {
 }
 
 async fn serve(stream: Accepted, workers: &[Handle]) {
-    let alive = || alive(workers);
+    let alive = || worker::all_answer(workers);
     // A connection that is gone already needs no answer.
     match stream {
         Accepted::Tcp(stream) => {
@@ -106,18 +102,4 @@ async fn serve(stream: Accepted, workers: &[Handle]) {
             }
         }
     }
-}
-
-/// Whether all worker threads do what they are asked.
-async fn alive(workers: &[Handle]) -> Result<(), String> {
-    let answers = async {
-        for (number, worker) in workers.iter().enumerate() {
-            if !worker.answers().await {
-                return Err(format!("worker thread {number} is gone"));
-            }
-        }
-        Ok(())
-    };
-    let late = |_| Err(format!("the worker threads have not answered for {} seconds", ALIVE_TIMEOUT.as_secs()));
-    tokio::time::timeout(ALIVE_TIMEOUT, answers).await.unwrap_or_else(late)
 }

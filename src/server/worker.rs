@@ -45,9 +45,35 @@ impl Handle {
     }
 
     /// Waits until it does what it is asked; false if the worker is gone.
-    pub async fn answers(&self) -> bool {
+    async fn answers(&self) -> bool {
         self.runtime.spawn(async {}).await.is_ok()
     }
+
+    /// Has it do nothing else until something comes.
+    #[cfg(test)]
+    pub fn block_until(&self, something: std::sync::mpsc::Receiver<()>) {
+        self.runtime.spawn(async move { something.recv() });
+    }
+}
+
+/// How long the worker threads may take to answer, before they count as hanging.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Waits until all worker threads do what they are asked.
+///
+/// # Errors
+/// That one is gone, or that they have not answered for 3 seconds.
+pub async fn all_answer(workers: &[Handle]) -> Result<(), String> {
+    let answers = async {
+        for (number, worker) in workers.iter().enumerate() {
+            if !worker.answers().await {
+                return Err(format!("worker thread {number} is gone"));
+            }
+        }
+        Ok(())
+    };
+    let late = |_| Err(format!("the worker threads have not answered for {} seconds", ANSWER_TIMEOUT.as_secs()));
+    tokio::time::timeout(ANSWER_TIMEOUT, answers).await.unwrap_or_else(late)
 }
 
 /// Counts a connection for as long as it is open.

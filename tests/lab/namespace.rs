@@ -122,6 +122,20 @@ pub fn own_system(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Gives the calling thread, and whatever it starts, a `/run` of its own with nothing in it but the lab.
+pub fn own_run() -> Result<(), Error> {
+    const ASIDE: &str = "/mnt";
+    // It becomes part of the lab when it is first asked for.
+    super::daemon::program()?;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let again =
+        |from: &str, to: &str| mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>);
+    again(ROOT, ASIDE)?;
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
+    fs::create_dir_all(ROOT)?;
+    Ok(again(ASIDE, ROOT)?)
+}
+
 /// A network with nothing in it but a loopback device, on which every address 127.x.y.z and every port is free.
 pub struct Network {
     namespace: File,

@@ -61,6 +61,8 @@ pub struct Machine {
     cgroups: Cgroups,
     root: Root,
     name: String,
+    /// When it was up, as journalctl(1) wants it.
+    started: String,
     /// The network that it is in.
     pub lab: Lab,
 }
@@ -76,7 +78,8 @@ impl Machine {
         fs::copy(lab.authority.file(), root.0.join("usr/local/share/ca-certificates/lab.crt"))?;
         run(Command::new("chroot").arg(&root.0).arg("update-ca-certificates"))?;
         let cgroups = Cgroups::new(name)?;
-        let mut machine = Self { running: None, cgroups, root, name: name.replace('_', "-"), lab };
+        let mut machine =
+            Self { running: None, cgroups, root, name: name.replace('_', "-"), started: String::new(), lab };
         machine.boot()?;
         Ok(machine)
     }
@@ -112,6 +115,9 @@ impl Machine {
             matches!(state.as_str(), "running" | "degraded" | "maintenance").then_some(state)
         })
         .map_err(|error| format!("{error}\n{}", words()))?;
+        if self.started.is_empty() {
+            self.started = self.run("date +@%s")?;
+        }
         match state.as_str() {
             "running" => Ok(()),
             _ => Err(format!("it came up {state}\n{}", self.run("systemctl --failed --no-pager")?).into()),
@@ -158,9 +164,10 @@ impl Machine {
         Ok(Path::new("/proc").join(self.init()?.to_string()).join("root").join(inside.trim_start_matches('/')))
     }
 
-    /// The end of the machine's journal.
+    /// The end of the machine's journal, from its start on.
     pub fn journal(&self) -> String {
-        self.run("journalctl --no-pager --lines 150 --output short-precise").unwrap_or_else(|error| error.to_string())
+        let script = format!("journalctl --no-pager --lines 200 --output short-precise --since {}", self.started);
+        self.run(&script).unwrap_or_else(|error| error.to_string())
     }
 }
 

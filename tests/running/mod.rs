@@ -28,19 +28,25 @@ impl Daemon {
 
     /// Starts the daemon with what `configuration` gives for its folder, where all its sockets have to be.
     pub fn start_configured(name: &str, configuration: impl FnOnce(&Path) -> String) -> Self {
+        let daemon = Self::spawn(name, &[], configuration);
+        daemon.wait_for_log("\"ready\"", 1);
+        daemon
+    }
+
+    /// The same with these environment variables, and without waiting.
+    pub fn spawn(name: &str, environment: &[(&str, &str)], configuration: impl FnOnce(&Path) -> String) -> Self {
         let folder = std::env::temp_dir().join(format!("conbool-milter-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("m.toml"), configuration(&folder)).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_conbool-milter"))
             .args(["run", "--config"])
             .arg(folder.join("m.toml"))
+            .envs(environment.iter().copied())
             .stderr(fs::File::create(folder.join("log")).unwrap())
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let daemon = Self { folder, process };
-        daemon.wait_for_log("\"ready\"", 1);
-        daemon
+        Self { folder, process }
     }
 
     /// Writes the configuration anew.
@@ -64,7 +70,12 @@ impl Daemon {
 
     /// Waits for its end; true if it ended well.
     pub fn wait(&mut self) -> bool {
-        self.process.wait().unwrap().success()
+        self.exit_code() == Some(0)
+    }
+
+    /// Waits for its end; its exit status, if it was not killed.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.process.wait().unwrap().code()
     }
 
     /// Everything logged so far.

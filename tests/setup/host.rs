@@ -233,6 +233,12 @@ impl<M: Installed> Host<M> {
             .collect()
     }
 
+    /// Runs a daemon with the configuration that is there, in the place of the one that runs.
+    pub fn restart_daemon(&mut self) -> Result<(), Error> {
+        self.daemon = None;
+        self.start_daemon()
+    }
+
     /// Expects everything to be as it was.
     pub fn expect_state(&self, before: &State) -> Result<(), Error> {
         let now = self.state()?;

@@ -7,9 +7,11 @@ mod lab;
 mod assistant;
 mod failures;
 mod host;
+mod packaged;
 mod revisions;
 mod rollback;
 mod sendmail;
+mod wired;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -42,6 +44,10 @@ fn main() -> ExitCode {
             lab::trial("sendmail::a_reload_at_which_it_ends", sendmail::ends_at_the_reload),
             lab::trial("sendmail::beside_a_postfix", sendmail::which_mail_server),
             lab::trial("sendmail::set_up_as_configured", sendmail::as_configured),
+            lab::trial("the_configuration_of_the_package_leaves_some_to_ask", packaged::missing),
+            lab::trial("what_is_wired", wired::places),
+            lab::trial("what_cannot_be_told", wired::doubts),
+            lab::trial("what_is_not_wired", wired::none),
         ]);
         Ok(trials)
     })
@@ -54,6 +60,7 @@ fn on_each_mail_server<M: Installed>(previous: &'static str) -> Vec<Trial> {
         trial("from_nothing_to_the_first_message", from_nothing_to_the_first_message::<M>),
         trial("the_assistant_asks_and_applies", assistant::asks_and_applies::<M>),
         trial("the_assistant_says_no_more_than_asked", assistant::declined::<M>),
+        trial("from_the_configuration_of_the_package_and_back", packaged::there_and_back::<M>),
         trial("a_second_run_changes_nothing", revisions::second_run::<M>),
         lab::trial(&format!("{}::the_way_back_is_exact", M::COMMAND), || rollback::exact::<M>(previous)),
         trial("no_way_back_over_somebody_elses_change", rollback::changed_since::<M>),

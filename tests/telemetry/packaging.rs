@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use conbool_milter::telemetry::metrics::METRICS;
+use conbool_milter::telemetry::metrics::{Kind, METRICS, Metric};
 use promql_parser::parser::{self, Expr, LabelModifier};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde_json::Value;
@@ -183,14 +183,26 @@ fn queries_name_metrics_and_labels_that_exist() {
 fn the_manual_page_lists_the_metrics() {
     let page = std::fs::read_to_string(file("man/conbool-milter.8")).unwrap();
     let section = page.split(".Sh METRICS\n").nth(1).expect("a section METRICS").split("\n.Sh ").next().unwrap();
-    let described: BTreeMap<&str, BTreeSet<&str>> = section
-        .lines()
-        .filter_map(|line| line.strip_prefix(".It Li "))
-        .map(|line| {
+    let described: BTreeMap<&str, (&str, BTreeSet<&str>)> = section
+        .split("\n.It Li ")
+        .skip(1)
+        .map(|item| {
+            let (line, text) = item.split_once('\n').unwrap();
             let (name, labels) = line.split_once(" Pq Li ").unwrap_or((line, ""));
-            (name, labels.split([' ', ',']).filter(|label| !label.is_empty()).collect())
+            // As the page says of its list.
+            let kind = match () {
+                () if name.ends_with("_total") => "counter",
+                () if text.starts_with("Histogram ") => "histogram",
+                () => "gauge",
+            };
+            (name, (kind, labels.split([' ', ',']).filter(|label| !label.is_empty()).collect()))
         })
         .collect();
-    let listed = METRICS.iter().map(|metric| (metric.name, metric.labels.iter().copied().collect())).collect();
-    assert_eq!(described, listed);
+    let kind = |metric: &Metric| match metric.kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
+    };
+    let listed = METRICS.iter().map(|metric| (metric.name, (kind(metric), metric.labels.iter().copied().collect())));
+    assert_eq!(described, listed.collect());
 }

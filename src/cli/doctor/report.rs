@@ -138,7 +138,7 @@ mod tests {
 
     fn findings() -> Vec<Finding> {
         vec![
-            Finding::new(Area::Relay, "banner", "192.0.2.1", Status::Unknown, "220 \x1b[31mhi"),
+            Finding::new(Area::Relay, "greeting", "192.0.2.1", Status::Unknown, "220 \x1b[31mhi"),
             Finding::new(Area::Dns, "spf", "customer.test", Status::Fail, "no SPF record")
                 .mended_by("customer.test. IN TXT \"v=spf1 -all\"\nand more"),
             Finding::new(Area::Dns, "mx", "customer.test", Status::Pass, "mx.provider.test"),
@@ -148,12 +148,12 @@ mod tests {
     #[test]
     fn the_page_is_grouped_by_area_with_what_mends_below_and_a_summary() {
         let expected = r#"dns
-  fail     spf     customer.test  no SPF record
+  fail     spf       customer.test  no SPF record
            customer.test. IN TXT "v=spf1 -all"
            and more
-  pass     mx      customer.test  mx.provider.test
+  pass     mx        customer.test  mx.provider.test
 relay
-  unknown  banner  192.0.2.1      220 \u{1b}[31mhi
+  unknown  greeting  192.0.2.1      220 \u{1b}[31mhi
 
 3 looked at: 1 fail, 0 warn, 1 unknown, 1 pass
 "#;
@@ -166,7 +166,7 @@ relay
         let json: serde_json::Value = serde_json::from_str(&json(&findings()).unwrap()).unwrap();
         let expected = serde_json::json!({
             "findings": [
-                {"area": "relay", "check": "banner", "subject": "192.0.2.1", "status": "unknown",
+                {"area": "relay", "check": "greeting", "subject": "192.0.2.1", "status": "unknown",
                  "seen": "220 \u{1b}[31mhi", "mend": ""},
                 {"area": "dns", "check": "spf", "subject": "customer.test", "status": "fail",
                  "seen": "no SPF record", "mend": "customer.test. IN TXT \"v=spf1 -all\"\nand more"},

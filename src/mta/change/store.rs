@@ -47,7 +47,8 @@ impl Store {
             _ => Err(ChangeError::Backup(
                 directory.to_owned(),
                 "back-ups need a directory, and no link to one, that belongs to the user who runs this and that nobody \
-                 else can write to; see who made it, and move it away"
+                 else can write to: files of this host are made from what is in it. See who made it or gave it away, and \
+                 move it, or give it back with chown -R if you know why"
                     .to_owned(),
             )),
         }

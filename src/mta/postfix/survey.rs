@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::command::{self, CommandError};
 use super::list;
@@ -98,11 +98,17 @@ fn words_of_lines(text: &str) -> Vec<String> {
     lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
-/// A network as `mynetworks` has it, in brackets if IPv6.
+/// A network as `mynetworks` has it, in brackets if IPv6. Debian's has `[::ffff:127.0.0.0]/104`, which is IPv4.
 fn network(written: &str) -> Option<IpNet> {
     let plain: String = written.chars().filter(|character| !matches!(character, '[' | ']')).collect();
     let network = plain.parse::<IpNet>().ok().or_else(|| plain.parse::<std::net::IpAddr>().ok().map(IpNet::from))?;
-    Some(network.trunc())
+    match network.trunc() {
+        IpNet::V6(mapped) if mapped.prefix_len() >= 96 => match mapped.addr().to_ipv4_mapped() {
+            Some(address) => Ipv4Net::new(address, mapped.prefix_len() - 96).ok().map(IpNet::V4),
+            None => Some(IpNet::V6(mapped)),
+        },
+        network => Some(network),
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +122,7 @@ mod tests {
         assert_eq!(text("[2001:db8::1]/128").unwrap(), "2001:db8::1/128");
         assert_eq!(text("[fe80::]/64").unwrap(), "fe80::/64");
         assert_eq!(text("192.0.2.7").unwrap(), "192.0.2.7/32");
+        assert_eq!(text("[::ffff:127.0.0.0]/104").unwrap(), "127.0.0.0/8");
         assert_eq!(text("!10.0.0.1"), None);
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::command::{self, CommandError};
 use super::list;
 use crate::config::DEFAULT_POSTFIX_DIRECTORY;
-use crate::mta::wired::{Names, Wires};
+use crate::mta::wired::{Names, TABLE, Wires};
 
 /// Where Zimbra's own Postfix is set up, in its newer and older releases.
 const ZIMBRA: [&str; 2] = ["/opt/zimbra/common/conf", "/opt/zimbra/postfix/conf"];
@@ -48,11 +48,11 @@ fn look_at(wires: &mut Wires, names: &Names, directory: &Path) -> Vec<PathBuf> {
     settings.extend(asked(wires, directory, &["-nx"]));
     let mut services: Vec<(String, String)> =
         list::logical_lines(&wires.text_of(&master).unwrap_or_default()).into_iter().filter_map(service).collect();
-    services.extend(asked(wires, directory, &["-Px"]));
+    let options = asked(wires, directory, &["-Px"]).into_iter();
+    services.extend(options.map(|(name, value)| (name.rsplit_once('/').unwrap_or((&name, "")).0.to_owned(), value)));
     let mut values = Vec::new();
     for (file, settings) in [(&main, &settings), (&master, &services)] {
         for (what, value) in settings {
-            // `conbool-split_destination_recipient_limit` and its like do nothing by themselves.
             let look =
                 if what.contains("milter") || value.contains("milters") { Wires::look_at_milters } else { Wires::look };
             look(wires, names, file, what, value);
@@ -90,7 +90,12 @@ fn service(line: String) -> Option<(String, String)> {
 fn tables(values: &[&str]) -> BTreeSet<PathBuf> {
     let words = values.iter().flat_map(|value| value.split([',', ' ', '\t', '{', '}', '=']));
     let paths = words.filter_map(|word| word.rsplit(':').next()).filter(|path| path.starts_with('/'));
-    paths.map(PathBuf::from).filter(|path| path.is_file()).collect()
+    paths.map(PathBuf::from).filter(|path| path.is_file() && !is_ours(path)).collect()
+}
+
+/// True for a table of ours: who refers to it is named already.
+fn is_ours(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(TABLE))
 }
 
 /// Looks for us in a table that is a text: milters by client, transports, FILTERs.
@@ -98,6 +103,6 @@ fn look_into(wires: &mut Wires, names: &Names, table: &Path) {
     let Some(text) = wires.text_of(table).filter(|text| !text.contains('\0')) else { return };
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let key = line.split_whitespace().next().unwrap_or_default();
-        wires.look(names, table, key, line);
+        wires.look_at_milters(names, table, key, line);
     }
 }

@@ -1,8 +1,8 @@
-//! The package for RHEL installed on a machine with systemd, upgraded, and removed. rpm(8) runs outside of the machine, and
-//! its scriptlets inside.
+//! The package for RHEL installed on a machine with systemd, upgraded, and removed. rpm(8) is Debian's.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use super::{contents, requirements};
@@ -17,10 +17,8 @@ const UNITS: [&str; 4] = [
     "conbool-milter-postfix.socket",
     "conbool-milter-socketmap.socket",
 ];
+const NAME: &str = "conbool-milter";
 const CONFIGURATION: &str = "/etc/conbool-milter/conbool-milter.toml";
-
-/// What of the tree `packaging/build-rpm` needs.
-const TREE: [&str; 8] = ["CHANGELOG.md", "Cargo.toml", "LICENSE", "Makefile", "README.md", "man", "packaging", "sieve"];
 
 pub fn life() -> Result<(), Error> {
     let host = Host::start("rpm_life")?;
@@ -31,7 +29,7 @@ pub fn life() -> Result<(), Error> {
 fn whole_life(host: &Host) -> Result<(), Error> {
     let [service, socket, postfix, socketmap] = UNITS;
     let package = contents::rhel()?;
-    let refused = host.rpm(&["--install"], &package)?;
+    let refused = host.rpm("--install", &host.put(&package)?)?;
     for needed in ["libc.so.6(GLIBC_2.34)(64bit)", "shadow-utils", "systemd"] {
         let needs = format!("{needed} is needed by conbool-milter");
         if refused.status.success() || !said(&refused).contains(&needs) {
@@ -40,8 +38,8 @@ fn whole_life(host: &Host) -> Result<(), Error> {
     }
 
     host.install_what_it_needs(&package)?;
-    host.succeeds(&["--install"], &package)?;
-    host.intact()?;
+    host.succeeds("--install", &host.put(&package)?)?;
+    host.succeeds("--verify", NAME)?;
     host.says("stat -c '%U:%G %a' /run/conbool-milter /var/lib/conbool-milter", {
         "conbool-milter:conbool-milter 755\nconbool-milter:conbool-milter 755"
     })?;
@@ -63,14 +61,14 @@ fn whole_life(host: &Host) -> Result<(), Error> {
 
     // Postfix comes, here from Debian's package; what the distribution's own would start is a stub of this name.
     host.machine.run("dpkg --install /opt/postfix/*.deb 2>&1")?;
-    host.succeeds(&["--install"], &host.stub("postfix", &[])?)?;
+    host.succeeds("--install", &host.stub("postfix", &[])?)?;
     host.active(&[service, socket, postfix])?;
     host.says("stat -c '%U:%G %a' /var/spool/postfix/conbool", "conbool-milter:postfix 2750")?;
 
     host.machine.run(&format!("echo '# edited' >>{CONFIGURATION}"))?;
     let invocation = |unit: &str| host.machine.run(&format!("systemctl show --value --property InvocationID {unit}"));
     let before = UNITS.map(invocation).into_iter().collect::<Result<Vec<_>, _>>()?;
-    host.succeeds(&["--upgrade"], &host.next_release()?)?;
+    host.succeeds("--upgrade", &host.next_release()?)?;
     host.active(&[service, socket, postfix])?;
     let after = UNITS.map(invocation).into_iter().collect::<Result<Vec<_>, _>>()?;
     if before[0] == after[0] || before[1..] != after[1..] {
@@ -83,18 +81,18 @@ fn whole_life(host: &Host) -> Result<(), Error> {
 
     // What is asked by a mail server stays.
     host.machine.run("postconf -e smtpd_milters=unix:conbool/milter.sock")?;
-    let refused = host.rpm(&["--erase"], Path::new("conbool-milter"))?;
+    let refused = host.rpm("--erase", NAME)?;
     if refused.status.success() || !said(&refused).contains("conbool-milter setup --rollback --apply") {
         return Err(format!("erased while Postfix asks it\n{}", said(&refused)).into());
     }
     host.active(&[service, socket, postfix])?;
-    let kept = host.rpm(&["--verify"], Path::new("conbool-milter"))?;
+    let kept = host.rpm("--verify", NAME)?;
     if said(&kept).contains("missing") || said(&kept).contains("not installed") {
         return Err(said(&kept).into());
     }
 
     host.machine.run("postconf -e smtpd_milters= && echo kept >/var/lib/conbool-milter/state")?;
-    host.succeeds(&["--erase"], Path::new("conbool-milter"))?;
+    host.succeeds("--erase", NAME)?;
     host.says("pgrep conbool-milter || :", "")?;
     host.says("systemctl list-units --all --plain --no-legend 'conbool*'", "")?;
     host.says("find /etc/systemd/system /run /usr /var/spool -xdev -name '*conbool*'", "")?;
@@ -114,15 +112,13 @@ pub fn update_helper() -> Result<(), Error> {
     host.machine.run(&format!("printf '#!/bin/sh\\necho \"$@\" >>/opt/asked\\n' >{helper} && chmod 755 {helper}"))?;
     let package = contents::rhel()?;
     host.install_what_it_needs(&package)?;
-    host.succeeds(&["--install"], &package)?;
-    host.succeeds(&["--upgrade"], &host.next_release()?)?;
-    host.succeeds(&["--erase"], Path::new("conbool-milter"))?;
+    host.succeeds("--install", &host.put(&package)?)?;
+    host.succeeds("--upgrade", &host.next_release()?)?;
+    host.succeeds("--erase", NAME)?;
     let units = UNITS.join(" ");
-    host.says("cat /opt/asked", {
-        &format!(
-            "install-system-units {units}\nmark-restart-system-units conbool-milter.service\nremove-system-units {units}"
-        )
-    })
+    let asked = ["install-system-units", &units, "mark-restart-system-units", UNITS[0], "remove-system-units", &units]
+        .join(" ");
+    host.says("tr '\\n' ' ' </opt/asked", &(asked + " "))
 }
 
 /// A machine that takes RPMs.
@@ -132,7 +128,7 @@ struct Host {
 
 impl Host {
     fn start(name: &str) -> Result<Self, Error> {
-        need(&[("/usr/bin/rpm", "rpm"), ("/usr/bin/rpmbuild", "rpm")])?;
+        need(&[("/usr/bin/rpmbuild", "rpm")])?;
         let machine = Machine::start(name, System::Plain)?;
         // As RHEL and Fedora have it; Debian enables what no preset names.
         machine.run(
@@ -142,28 +138,28 @@ impl Host {
         Ok(Self { machine })
     }
 
-    /// Runs rpm(8) on the machine's file system.
-    fn rpm(&self, arguments: &[&str], package: &Path) -> Result<Output, Error> {
-        let mut command = Command::new("rpm");
-        command.arg("--root").arg(self.machine.path("/")).args(["--dbpath", "/var/lib/rpm"]);
-        Ok(command.args(arguments).arg(package).output()?)
+    /// Runs rpm(8) on the machine. Debian's asks to be told that Debian's packages are not what is meant.
+    fn rpm(&self, action: &str, package: &str) -> Result<Output, Error> {
+        self.machine.output(&format!("rpm --force-debian --dbpath /var/lib/rpm {action} {package}"))
     }
 
-    /// Expects rpm(8) to succeed without a word.
-    fn succeeds(&self, arguments: &[&str], package: &Path) -> Result<(), Error> {
-        let output = self.rpm(arguments, package)?;
+    /// Expects rpm(8) to succeed, and to say nothing but how the configuration was kept.
+    fn succeeds(&self, action: &str, package: &str) -> Result<(), Error> {
+        let output = self.rpm(action, package)?;
         let words = said(&output);
-        let expected =
-            |line: &str| line.starts_with("warning: ") && line.contains(".rpmnew") || line.contains(".rpmsave");
+        let expected = |line: &str| line.starts_with(&format!("warning: {CONFIGURATION} "));
         match output.status.success() && words.lines().all(expected) {
             true => Ok(()),
-            false => Err(format!("rpm {arguments:?} {}: {}\n{words}", package.display(), output.status).into()),
+            false => Err(format!("rpm {action} {package}: {}\n{words}", output.status).into()),
         }
     }
 
-    /// Expects every file to be as the package says.
-    fn intact(&self) -> Result<(), Error> {
-        self.succeeds(&["--verify"], Path::new("conbool-milter"))
+    /// Puts a package file on the machine, and gives back where.
+    fn put(&self, package: &Path) -> Result<String, Error> {
+        let name = package.file_name().unwrap_or_default().to_string_lossy();
+        let place = format!("/opt/{name}");
+        fs::copy(package, self.machine.path(&place)?)?;
+        Ok(place)
     }
 
     /// Expects a script on the machine to say exactly this.
@@ -181,11 +177,11 @@ impl Host {
     fn install_what_it_needs(&self, package: &Path) -> Result<(), Error> {
         let needed = requirements(package)?;
         let others: Vec<_> = needed.iter().filter(|name| !name.starts_with("config(")).map(String::as_str).collect();
-        self.succeeds(&["--install"], &self.stub("rhel", &others)?)
+        self.succeeds("--install", &self.stub("rhel", &others)?)
     }
 
     /// Builds an empty package.
-    fn stub(&self, name: &str, provides: &[&str]) -> Result<PathBuf, Error> {
+    fn stub(&self, name: &str, provides: &[&str]) -> Result<String, Error> {
         let directory = self.machine.lab.dir.join(name);
         fs::create_dir_all(&directory)?;
         let spec = directory.join("stub.spec");
@@ -194,20 +190,29 @@ impl Host {
         fs::write(&spec, format!("{head}{provides}%description\nStub\n%files\n"))?;
         let top = format!("_topdir {}", directory.display());
         run(Command::new("rpmbuild").args(["-bb", "--quiet", "--define", &top]).arg(&spec))?;
-        Ok(directory.join(format!("RPMS/noarch/{name}-1-1.noarch.rpm")))
+        self.put(&directory.join(format!("RPMS/noarch/{name}-1-1.noarch.rpm")))
     }
 
     /// Builds the package of a second release, with the installed program and a new default configuration.
-    fn next_release(&self) -> Result<PathBuf, Error> {
+    fn next_release(&self) -> Result<String, Error> {
         let tree = self.machine.lab.dir.join("tree");
         fs::create_dir_all(&tree)?;
-        let sources = TREE.map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name));
-        run(Command::new("cp").arg("-R").args(sources).arg(&tree))?;
+        for entry in fs::read_dir(env!("CARGO_MANIFEST_DIR"))? {
+            let (path, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+            match name.to_str() {
+                Some("packaging") => drop(run(Command::new("cp").arg("-R").args([&path, &tree]))?),
+                Some(".git" | "target") | None => {}
+                Some(name) => symlink(&path, tree.join(name))?,
+            }
+        }
         let configuration = tree.join("packaging/conbool-milter.toml");
         fs::write(&configuration, fs::read_to_string(&configuration)? + "# new in this release\n")?;
-        let program = self.machine.path("/usr/sbin/conbool-milter");
+        let program = self.machine.path("/usr/sbin/conbool-milter")?;
         let mut build = Command::new(tree.join("packaging/build-rpm"));
-        run(build.arg("built").env("RELEASE", "2").env("PROGRAM", program))?;
-        Ok(tree.join(format!("built/conbool-milter-{}-2.el9.x86_64.rpm", env!("CARGO_PKG_VERSION").replace('-', "~"))))
+        run(build.arg(tree.join("built")).env("RELEASE", "2").env("PROGRAM", program))?;
+        self.put(
+            &tree
+                .join(format!("built/conbool-milter-{}-2.el9.x86_64.rpm", env!("CARGO_PKG_VERSION").replace('-', "~"))),
+        )
     }
 }
