@@ -67,8 +67,9 @@ fn whole_life(host: &Host) -> Result<(), Error> {
 
     host.machine.run(&format!("echo '# edited' >>{CONFIGURATION}"))?;
     let invocation = |unit: &str| host.machine.run(&format!("systemctl show --value --property InvocationID {unit}"));
+    let next = host.next_release()?;
     let before = UNITS.map(invocation).into_iter().collect::<Result<Vec<_>, _>>()?;
-    host.succeeds("--upgrade", &host.next_release()?)?;
+    host.succeeds("--upgrade", &next)?;
     host.active(&[service, socket, postfix])?;
     let after = UNITS.map(invocation).into_iter().collect::<Result<Vec<_>, _>>()?;
     if before[0] == after[0] || before[1..] != after[1..] {
@@ -207,7 +208,8 @@ impl Host {
         }
         let configuration = tree.join("packaging/conbool-milter.toml");
         fs::write(&configuration, fs::read_to_string(&configuration)? + "# new in this release\n")?;
-        let program = self.machine.path("/usr/sbin/conbool-milter")?;
+        let program = tree.join("program");
+        fs::copy(self.machine.path("/usr/sbin/conbool-milter")?, &program)?;
         let mut build = Command::new(tree.join("packaging/build-rpm"));
         run(build.arg(tree.join("built")).env("RELEASE", "2").env("PROGRAM", program))?;
         self.put(
