@@ -9,7 +9,6 @@ mod debian;
 mod machine;
 mod rpm;
 
-
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
