@@ -162,10 +162,12 @@ fn a_password_may_be_a_credential_of_the_service() {
         assert_eq!(folder.check_with(in_service).0, expected, "{mode:o}");
     }
     // The empty default of a unit is a mistake only for who needs the password.
-    std::fs::write(&password, "").unwrap();
-    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o400)).unwrap();
-    let (code, _, errors) = folder.check_with(in_service);
-    assert!(code == Some(1) && errors.contains("is empty among the credentials of the service"), "{errors}");
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
+    for empty in ["", "\n"] {
+        std::fs::write(&password, empty).unwrap();
+        let (code, _, errors) = folder.check_with(in_service);
+        assert!(code == Some(1) && errors.contains("is empty among the credentials of the service"), "{errors}");
+    }
     std::fs::write(folder.0.join("m.toml"), FIVE_LINES).unwrap();
     assert_eq!(folder.check_with(in_service).0, Some(0));
 }

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
                 an_emptied_group_is_held_back_until_it_is_accepted,
             ),
             trial("scope_test_tells_why", scope_test_tells_why),
+            trial("check_leaves_the_password_to_the_service", check_leaves_the_password_to_the_service),
             trial("no_message_sees_half_of_a_large_scope", no_message_sees_half_of_a_large_scope),
         ])
     })
@@ -275,6 +276,25 @@ fn an_emptied_group_is_held_back_until_it_is_accepted() -> Result<(), Error> {
     wait_for("alice out of scope", || (!host.is_in(&daemon, "alice@customer.test")).then_some(()))?;
     host.set_members(&["bob"])?;
     host.wait_in(&daemon, "bob@customer.test")
+}
+
+fn check_leaves_the_password_to_the_service() -> Result<(), Error> {
+    let host = Host::with_group("credential", GROUP, &["alice"])?;
+    chown(host.dir.join("password"), Some(0), Some(0))?;
+    let checked = |password: &str| -> Result<(Option<i32>, String), Error> {
+        let text = fs::read_to_string(host.config())?.replace("\"password\"", password);
+        fs::write(host.dir.join("other.toml"), text)?;
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", USER, "--clear-groups", "--"]).arg(program()?).args(["check", "--config"]);
+        let output = command.arg(host.dir.join("other.toml")).env_remove("CREDENTIALS_DIRECTORY").output()?;
+        Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    };
+    // As the service manager runs it before a reload: only root can read the file, of which it makes the credential.
+    assert_eq!(checked("\"password\"")?, (Some(0), String::new()));
+    // By a path it can be no credential.
+    let (code, errors) = checked("\"./password\"")?;
+    assert!(code == Some(1) && errors.contains("cannot be read: Permission denied"), "{errors}");
+    Ok(())
 }
 
 fn scope_test_tells_why() -> Result<(), Error> {

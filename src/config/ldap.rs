@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -256,7 +256,7 @@ fn password_file(folder: &Path, written: &str) -> Result<PathBuf, String> {
     let credential = credentials.as_ref().filter(|_| Path::new(written).is_relative()).map(|at| at.join(written));
     if let Some(path) = credential.filter(|path| path.exists()) {
         // What SetCredential= of the unit says where the file that LoadCredential= names is missing.
-        if std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
+        if std::fs::read(&path).is_ok_and(|content| content.trim_ascii().is_empty()) {
             return Err("is empty among the credentials of the service; write the password into the file that \
                         LoadCredential= of the unit names (as packaged /etc/conbool-milter/ldap-password, owner root, \
                         mode 0600), and restart the service"
@@ -265,11 +265,18 @@ fn password_file(folder: &Path, written: &str) -> Result<PathBuf, String> {
         return read_password(&path).map(|_| path);
     }
     let path = files::resolve(folder, written)?;
-    if credentials.is_none() && !written.contains('/') && !path.exists() {
-        // A credential, which only the service sees: not a mistake when an administrator runs `check`.
+    if credentials.is_none() && !written.contains('/') && is_hidden(&path) {
+        // A credential, which only the service sees: not a mistake when an administrator runs `check`, or the service
+        // manager does, before a reload and without credentials.
         return Ok(path);
     }
     read_password(&path).map(|_| path)
+}
+
+/// True if a file is not there, or not for this process.
+fn is_hidden(path: &Path) -> bool {
+    let error = File::open(path).err().map(|error| error.kind());
+    error.is_some_and(|kind| matches!(kind, ErrorKind::NotFound | ErrorKind::PermissionDenied))
 }
 
 /// The password in a file, or what is wrong with the file, as a phrase that follows its name.
@@ -291,7 +298,7 @@ fn read_password(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(PASSWORD_MAX + 2).read_to_string(&mut text));
     match read {
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => return Err("is not UTF-8".into()),
+        Err(error) if error.kind() == ErrorKind::InvalidData => return Err("is not UTF-8".into()),
         Err(error) => return Err(unreadable(&error)),
         Ok(_) => {}
     }

@@ -5,6 +5,7 @@
 mod lab;
 
 mod built;
+mod deb_file;
 mod debian;
 mod machine;
 mod rpm;
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     lab::main(|| {
-        let modules = [debian::trials()];
+        let modules = [deb_file::trials(), debian::trials(), rpm::trials()];
         Ok(modules.into_iter().flatten().collect())
     })
 }
