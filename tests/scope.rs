@@ -281,12 +281,15 @@ fn an_emptied_group_is_held_back_until_it_is_accepted() -> Result<(), Error> {
 fn check_leaves_the_password_to_the_service() -> Result<(), Error> {
     let host = Host::with_group("credential", GROUP, &["alice"])?;
     chown(host.dir.join("password"), Some(0), Some(0))?;
+    fs::create_dir_all(host.dir.join("closed/service"))?;
+    fs::set_permissions(host.dir.join("closed"), fs::Permissions::from_mode(0o700))?;
     let checked = |password: &str| -> Result<(Option<i32>, String), Error> {
         let text = fs::read_to_string(host.config())?.replace("\"password\"", password);
         fs::write(host.dir.join("other.toml"), text)?;
         let mut command = Command::new("setpriv");
         command.args(["--reuid", USER, "--clear-groups", "--"]).arg(program()?).args(["check", "--config"]);
-        let output = command.arg(host.dir.join("other.toml")).env_remove("CREDENTIALS_DIRECTORY").output()?;
+        command.arg(host.dir.join("other.toml")).env("CREDENTIALS_DIRECTORY", host.dir.join("closed/service"));
+        let output = command.output()?;
         Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
     };
     // As the service manager runs it before a reload: only root can read the file, of which it makes the credential.

@@ -26,7 +26,12 @@ impl Root {
         let path = self.0.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Something that could be run.
+    fn put_program(&self, path: &str) {
+        self.put(path, "#!/bin/sh\n");
+        fs::set_permissions(self.0.join(path), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// Runs one of systemd's programs on this root.
@@ -104,7 +109,7 @@ fn systemd_finds_no_fault_with_the_units() {
         root.put(&format!("usr/lib/systemd/system/{target}.target"), "[Unit]\nDescription=of systemd\n");
     }
     for program in ["usr/sbin/conbool-milter", "usr/bin/install", "bin/kill"] {
-        root.put(program, "#!/bin/sh\n");
+        root.put_program(program);
     }
     assert!(names.len() >= 4, "{names:?}");
     expect_silence(&root.run("systemd-analyze", &[&["verify", "--man=no"], names.as_slice()].concat()));

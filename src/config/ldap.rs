@@ -252,7 +252,10 @@ fn attribute(written: &str) -> Result<String, String> {
 
 /// A name alone is first looked for among the service's credentials (systemd.exec(5)).
 fn password_file(folder: &Path, written: &str) -> Result<PathBuf, String> {
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let forbidden = |error: std::io::Error| error.kind() == ErrorKind::PermissionDenied;
+    // systemd names the folder to ExecReload= too, which until version 252 at least may not look into it.
+    let is_open = |folder: &PathBuf| !std::fs::metadata(folder).err().is_some_and(forbidden);
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(is_open);
     let credential = credentials.as_ref().filter(|_| Path::new(written).is_relative()).map(|at| at.join(written));
     if let Some(path) = credential.filter(|path| path.exists()) {
         // What SetCredential= of the unit says where the file that LoadCredential= names is missing.

@@ -129,13 +129,13 @@ host = \"relay.conbool.test\"
 [scope]
 mode = \"sections\"
 sections = [\"few\", \"people\"]
+refresh = 5
 [scope.few]
 mode = \"list\"
 files = [\"senders\"]
 [scope.people]
 mode = \"group\"
 groups = [\"relay\"]
-refresh = 5
 [ldap]
 servers = \"ldap://ldap.customer.test\"
 base = \"@base@\"
