@@ -12,6 +12,7 @@ use clap::Parser;
 
 use load::messages::{self, Message};
 use load::process::{Daemon, compile_baseline};
+use load::start;
 use load::wire::Endpoint;
 
 /// Measures the whole daemon against a libmilter program on the same load.
@@ -78,6 +79,7 @@ fn measure(options: &Options, directory: &Path) -> Result<(), Box<dyn Error>> {
     cpu_time(options, &contenders)?;
     tcp_rate(options, &contenders[1])?;
     drop(contenders);
+    starts(options, directory)?;
     memory(options, &conbool(options, directory, "conbool-milter", "")?)?;
     idle_connections(&conbool(options, directory, "conbool-milter", "")?)
 }
@@ -199,6 +201,32 @@ fn tcp_rate(options: &Options, contender: &Contender) -> Result<(), Box<dyn Erro
         median(rates.iter().map(|rate| rate.1))
     );
     println!("  TCP of unix {ratio:.2}, at least {TARGET}: {}", met(ratio >= TARGET));
+    Ok(())
+}
+
+/// From the start to being ready, and what an idle daemon takes then: with the configuration of packages, and with the five
+/// lines and a telemetry socket.
+fn starts(options: &Options, directory: &Path) -> Result<(), Box<dyn Error>> {
+    const TARGETS: (f64, u64) = (100.0, 15 << 10);
+    let packaged = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/conbool-milter.toml"))?
+        .replace("/run/conbool-milter", &directory.to_string_lossy());
+    let site = packaged.replace(
+        "mode = \"monitor\"\n",
+        "domains = [\"customer.test\"]\nrelay_networks = [\"192.0.2.0/24\"]\ninternal_networks = [\"10.0.0.0/8\"]\n",
+    );
+    println!("\nFrom the start to being ready (ms), and idle then (KiB)\n");
+    for (name, text) in [("configuration of packages", packaged), ("a site's", site)] {
+        let config = directory.join("start.toml");
+        fs::write(&config, text)?;
+        let mut starts = Vec::new();
+        for _ in 0..options.rounds {
+            starts.push(start::measure(&options.program, &config, directory)?);
+        }
+        let ready = median(starts.iter().map(|start| start.ready.as_secs_f64() * 1e3));
+        let resident = starts.iter().map(|start| start.memory.resident).max().unwrap_or_default();
+        let is_met = ready <= TARGETS.0 && resident <= TARGETS.1;
+        println!("  {name:<36} {ready:>9.1} {resident:>9}  at most {} and {}: {}", TARGETS.0, TARGETS.1, met(is_met));
+    }
     Ok(())
 }
 

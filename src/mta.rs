@@ -4,6 +4,7 @@ pub mod change;
 pub mod delivery;
 pub mod dovecot;
 pub mod exchange_online;
+mod lines;
 mod milter_client;
 pub mod postfix;
 mod scratch;

@@ -143,7 +143,9 @@ fn user_and_directory_are_made() {
 
     let tmpfiles = file("packaging/tmpfiles.d/conbool-milter.conf");
     expect_silence(&root.run("systemd-tmpfiles", &["--create", tmpfiles.to_str().unwrap()]));
-    let directory = fs::metadata(root.0.join("run/conbool-milter")).unwrap();
-    let owner = |id: &str| id.parse::<u32>().unwrap();
-    assert_eq!((directory.uid(), directory.gid(), directory.mode() & 0o7777), (owner(user[2]), owner(user[3]), 0o755));
+    let owner = [2, 3].map(|field: usize| user[field].parse::<u32>().unwrap());
+    for path in ["run/conbool-milter", "var/lib/conbool-milter"] {
+        let directory = fs::metadata(root.0.join(path)).unwrap();
+        assert_eq!(([directory.uid(), directory.gid()], directory.mode() & 0o7777), (owner, 0o755), "{path}");
+    }
 }

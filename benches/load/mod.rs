@@ -3,6 +3,7 @@
 pub mod client;
 pub mod messages;
 pub mod process;
+pub mod start;
 pub mod wire;
 
 use std::io;

@@ -32,6 +32,7 @@ use crate::telemetry::{self, Door};
 /// # Errors
 /// Whatever keeps the daemon from starting: configuration, scripts, sources of scopes, sockets.
 pub fn run(path: &Path) -> Result<(), Failure> {
+    avoid_huge_pages();
     let (config, policy) = super::load_policy(path).map_err(Failure::lasting)?;
     telemetry::start(&config.log)
         .map_err(|error| Failure::passing(format!("log.format: the journal cannot be reached: {error}")))?;
@@ -57,7 +58,6 @@ pub fn run(path: &Path) -> Result<(), Failure> {
         let mut watch = watch.map(|watch| mx_watch::start(watch, current.clone()));
         let sender_table = sender_table::start(config.clone(), current.clone()).await;
         let shutdown = async {
-            avoid_huge_pages();
             telemetry::started(&names);
             notify(&[NotifyState::Ready]);
             loop {
@@ -203,8 +203,8 @@ fn notify(states: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(states);
 }
 
-/// The allocator asks for huge pages, in which the buffers of an idle connection take memory that they never use
-/// (benches/README.md has figures). What the threads have by now, which is in use all the time, may stay in such pages.
+/// Where the system gives huge pages to everybody, the heaps of the threads and the buffers of idle connections take memory
+/// in them that they never use (benches/README.md has figures). The allocator is built not to ask for such pages.
 fn avoid_huge_pages() {
     // Without it the daemon is larger, not wrong.
     let _ = nix::sys::prctl::set_thp_disable(true);

@@ -14,7 +14,7 @@ mod transaction;
 
 use std::path::{Path, PathBuf};
 
-use similar::{ChangeTag, TextDiff};
+use crate::mta::lines::LineDiff;
 
 pub use backup::{Backup, interrupted, latest_backup};
 pub use error::ChangeError;
@@ -195,9 +195,9 @@ impl FileChange {
             (None, _) => "is new".to_owned(),
             (_, None) => "goes".to_owned(),
             (Some(Ok(before)), Some(Ok(after))) => {
-                let diff = TextDiff::from_lines(before, after);
-                let count = |tag| diff.iter_all_changes().filter(|change| change.tag() == tag).count();
-                format!("changes: {} lines go, {} come", count(ChangeTag::Delete), count(ChangeTag::Insert))
+                let diff = LineDiff::of_texts(before, after);
+                let count = |wanted| diff.changes().filter(|(sign, _)| *sign == wanted).count();
+                format!("changes: {} lines go, {} come", count('-'), count('+'))
             }
             _ => "changes".to_owned(),
         };
@@ -213,8 +213,10 @@ impl FileChange {
         };
         let (before, after) = (text(&self.before), text(&self.after));
         let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
-        let diff = TextDiff::from_lines(before.as_str(), after.as_str());
-        let lines = diff.unified_diff().header(&name(&self.before), &name(&self.after)).to_string();
+        let mut lines = LineDiff::of_texts(&before, &after).unified();
+        if !lines.is_empty() {
+            lines = format!("--- {}\n+++ {}\n{lines}", name(&self.before), name(&self.after));
+        }
         match (&self.before, &self.after) {
             (Some(before), Some(after)) if before.attributes != after.attributes => {
                 format!("{}: {} becomes {}\n{lines}", self.path.display(), before.attributes, after.attributes)

@@ -167,9 +167,9 @@ fn address(word: &str) -> Option<Address<'_>> {
     }
 }
 
-/// True if the port is this one; one with a name may be any.
+/// True if the port is this one; one with a name may be any. What is still to be expanded is looked at when it is.
 fn is_same_port(written: &str, port: u16) -> bool {
-    written.parse::<u16>().map_or(true, |written| written == port)
+    written.parse::<u16>().map_or(!written.contains('$'), |written| written == port)
 }
 
 /// True if a connection to `host` may end at a socket that listens on `address`: names are not looked up.

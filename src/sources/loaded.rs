@@ -22,6 +22,9 @@ pub use status::Origin;
 /// How long a start or a reload waits for the directory where a snapshot could do.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The same where that snapshot is what a daemon that ran until now went by: mail servers wait for the one that takes over.
+const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A list file, and whether all of its entries must be of hosted domains.
 type FileKey = (PathBuf, bool);
 
@@ -158,16 +161,20 @@ impl Loaded {
 
     /// Asks for all groups but those whose members are in memory already.
     async fn ask(&self, directory: &Directory, already: &BTreeSet<String>) -> Vec<(String, Answer)> {
+        let now = Now::get();
         let mut asks = JoinSet::new();
         for name in self.groups.keys().chain(self.unknown.keys()).filter(|name| !already.contains(*name)) {
-            let (directory, name, has_snapshot) = (directory.clone(), name.clone(), self.groups.contains_key(name));
+            let snapshot = self.groups.get(name).map(|group| age(group.known.fetched, now));
+            let patience = snapshot.map(|age| patience(age, self.policy.refresh));
+            let (directory, name) = (directory.clone(), name.clone());
             asks.spawn(async move {
                 let asked = directory.members(&name);
-                let answer = if has_snapshot {
-                    let late = |_| Err(format!("no answer within {} s", PATIENCE.as_secs()));
-                    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(late)
-                } else {
-                    asked.await
+                let answer = match patience {
+                    Some(patience) => {
+                        let late = |_| Err(format!("no answer within {} s", patience.as_secs()));
+                        tokio::time::timeout(patience, asked).await.unwrap_or_else(late)
+                    }
+                    None => asked.await,
                 };
                 (name, answer)
             });
@@ -361,6 +368,12 @@ impl Loaded {
         }
         Ok(accepted)
     }
+}
+
+/// How long to wait for the directory where there is a snapshot of this age. While a daemon runs, one gets as old as
+/// `refresh`, and a little older.
+fn patience(age: Duration, refresh: Duration) -> Duration {
+    if age <= 2 * refresh { SHORT_PATIENCE } else { PATIENCE }
 }
 
 fn internal_error(_: tokio::task::JoinError) -> Vec<Mistake> {

@@ -201,6 +201,18 @@ fn without_the_directory_the_snapshot_is_used_and_without_that_nothing() {
 }
 
 #[test]
+fn a_directory_that_hangs_does_not_keep_a_daemon_from_taking_over() {
+    let folder = folder("sources-takes-over");
+    let (config, says) = (config(&folder, GROUP), Says::default());
+    says.members(&["alice@customer.test"]);
+    load(&config, &says, None).unwrap();
+    let hangs = Directory::new("ldaps://a.test".into(), |_| std::future::pending());
+    let loaded = block_on(Loaded::load(&config, Some(&hangs), None)).unwrap();
+    assert!(contains(&loaded, "alice@customer.test"));
+    assert_eq!(loaded.status()[0].sources[0].problem.as_deref(), Some("no answer within 1 s"));
+}
+
+#[test]
 fn an_empty_group_is_held_back_at_the_start_too() {
     let folder = folder("sources-empty");
     let (config, says) = (config(&folder, GROUP), Says::default());

@@ -166,7 +166,7 @@ impl Machine {
 
     /// The end of the machine's journal, from its start on.
     pub fn journal(&self) -> String {
-        let script = format!("journalctl --no-pager --lines 200 --output short-precise --since {}", self.started);
+        let script = format!("journalctl --sync; journalctl --no-pager --lines 200 --output short-precise --since {}", self.started);
         self.run(&script).unwrap_or_else(|error| error.to_string())
     }
 }

@@ -96,7 +96,9 @@ impl Units {
         // If something fails here too, it is the daemon's log that tells.
         let quietly = |arguments: &[&str]| drop(systemctl(arguments));
         if self.service.active {
-            drop(self.renew(restart));
+            // It may have stopped, or failed, with what was tried.
+            quietly(&["reset-failed", SERVICE]);
+            quietly(&[if restart { "restart" } else { "reload-or-restart" }, SERVICE]);
         } else {
             let ours = self.sockets.iter().filter(|socket| !socket.active).map(|socket| socket.name);
             quietly(&["stop", SERVICE].into_iter().chain(ours).collect::<Vec<_>>());

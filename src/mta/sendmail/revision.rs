@@ -5,8 +5,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use similar::{ChangeTag, TextDiff};
-
 use super::access_map::AccessMap;
 use super::command::CommandError;
 use super::mc::{self, Block, Marks};
@@ -14,6 +12,7 @@ use super::trial::{self, TrialError};
 use super::{Cf, Fragments, Request};
 use crate::config;
 use crate::mta::change::{Change, ChangeError};
+use crate::mta::lines::LineDiff;
 use crate::mta::scratch::Failed;
 
 /// No more differing lines than these are shown.
@@ -159,13 +158,8 @@ pub fn revise(change: &mut Change, request: &Request<'_>, fragments: &Fragments)
 /// The lines that mean something in one sendmail.cf and are not in the other.
 fn differing(present: &str, made: &str) -> Vec<String> {
     let (present, made) = (Cf::parse(present), Cf::parse(made));
-    let (present, made) = (meaning(&present), meaning(&made));
-    let diff = TextDiff::from_slices(&present, &made);
-    let mut lines: Vec<String> = diff
-        .iter_all_changes()
-        .filter(|change| change.tag() != ChangeTag::Equal)
-        .map(|change| format!("{}{}", change.tag(), change.value()))
-        .collect();
+    let diff = LineDiff::new(meaning(&present), meaning(&made));
+    let mut lines: Vec<String> = diff.changes().map(|(sign, line)| format!("{sign}{line}")).collect();
     if lines.len() > SHOWN {
         let more = lines.len() - SHOWN;
         lines.truncate(SHOWN);

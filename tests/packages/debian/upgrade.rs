@@ -82,7 +82,7 @@ fn subject(number: usize) -> String {
 
 /// The package with another version, and a line more in its configuration file.
 fn repack(dir: &Path, version: &str, line: &str) -> Result<PathBuf, Error> {
-    let (tree, package) = (dir.join(version), dir.join(version).with_extension("deb"));
+    let (tree, package) = (dir.join(version), dir.join(format!("{version}.deb")));
     run(Command::new("dpkg-deb").arg("--raw-extract").arg(built::package(".deb")?).arg(&tree))?;
     let control = tree.join("DEBIAN/control");
     let text = fs::read_to_string(&control)?;
