@@ -5,6 +5,7 @@
 //! new. systemd-nspawn boots it; everything runs below the lab's first process, and ends with it at the latest.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -166,7 +167,10 @@ impl Machine {
 
     /// The end of the machine's journal, from its start on.
     pub fn journal(&self) -> String {
-        let script = format!("journalctl --sync; journalctl --no-pager --lines 200 --output short-precise --since {}", self.started);
+        let script = format!(
+            "journalctl --sync; journalctl --no-pager --lines 200 --output short-precise --since {}",
+            self.started
+        );
         self.run(&script).unwrap_or_else(|error| error.to_string())
     }
 }
@@ -232,7 +236,9 @@ struct Cgroups(Vec<PathBuf>);
 impl Cgroups {
     fn new(name: &str) -> Result<Self, Error> {
         let hierarchies = CGROUPS.iter().map(Path::new).filter(|path| path.join("cgroup.procs").exists());
-        let name = format!("conbool-lab-{}-{name}", std::process::id());
+        // Of several runs, each has a namespace of process ids.
+        let namespace = fs::metadata("/proc/self/ns/pid")?.ino();
+        let name = format!("conbool-lab-{namespace}-{name}");
         let groups = Self(hierarchies.map(|path| path.join(&name)).collect());
         for group in &groups.0 {
             fs::create_dir_all(group)?;

@@ -1,6 +1,6 @@
 //! What systemd makes of a daemon that dies or hangs.
 
-use super::host::{Host, RELAY};
+use super::host::{Host, RELAY, UNITS};
 use crate::lab::Error;
 
 pub fn killed(host: &mut Host) -> Result<(), Error> {
@@ -30,6 +30,6 @@ pub fn hung(host: &mut Host) -> Result<(), Error> {
 }
 
 fn expect_another(host: &Host, daemon: u32) -> Result<(), Error> {
-    host.expect_active(&["conbool-milter.service", "conbool-milter.socket", "conbool-milter-postfix.socket"])?;
+    host.expect_active(&UNITS)?;
     if host.daemon()? == daemon { Err("it is the same daemon".into()) } else { Ok(()) }
 }

@@ -14,12 +14,14 @@ use crate::machine::{Machine, System};
 
 pub const RELAY: &str = "relay.conbool.test";
 pub const DIRECT: &str = "mx.remote.test";
+/// The units that work where Postfix is.
+pub const UNITS: [&str; 3] = ["conbool-milter.service", "conbool-milter.socket", "conbool-milter-postfix.socket"];
 /// The socket that smtpd(8) reaches, and the directory in which it is.
 pub const POSTFIX_SOCKET: &str = "/var/spool/postfix/conbool/milter.sock";
 
-/// What an administrator of a Debian types.
-const SETUP: &str = "conbool-milter setup --unattended --provider conbool --relay-network 127.0.3.1 \
-    --relay-host relay.conbool.test --apply";
+/// What an administrator types.
+pub const SETUP: &str = "conbool-milter setup --unattended --provider conbool --relay-network 127.0.3.1 \
+    --internal-network 127.0.5.0/24 --relay-host relay.conbool.test --apply";
 
 /// A field that a meeting request has: such mail goes direct.
 pub const MEETING: &str = "Content-Class: urn:content-classes:calendarmessage\r\n";
@@ -41,9 +43,14 @@ impl Host {
         Ok(Self { machine, main_cf, master_cf })
     }
 
-    /// A host that is set up.
+    /// Installs the package and sets it up.
     pub fn set_up(&self) -> Result<(), Error> {
         self.install()?;
+        self.apply()
+    }
+
+    /// Sets up what is installed.
+    pub fn apply(&self) -> Result<(), Error> {
         let words = self.machine.run(SETUP)?;
         if words.contains("In force.") { Ok(()) } else { Err(words.into()) }
     }

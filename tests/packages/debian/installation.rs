@@ -1,14 +1,12 @@
 //! What an installation leaves: everything ready, nothing changed.
 
-use super::host::{DIRECT, Host, POSTFIX_SOCKET};
+use super::host::{DIRECT, Host, POSTFIX_SOCKET, RELAY, UNITS};
 use crate::lab::Error;
 
 /// Resident memory that the idle daemon may take, in kilobytes.
 const MEMORY: u32 = 15 * 1000;
 
-const SERVICE: &str = "conbool-milter.service";
-const SOCKET: &str = "conbool-milter.socket";
-const POSTFIX_UNIT: &str = "conbool-milter-postfix.socket";
+const SERVICE: &str = UNITS[0];
 
 pub fn beside_postfix(host: &mut Host) -> Result<(), Error> {
     let words = host.install()?;
@@ -35,7 +33,7 @@ pub fn beside_postfix(host: &mut Host) -> Result<(), Error> {
 
 pub fn before_postfix(host: &mut Host) -> Result<(), Error> {
     host.install()?;
-    host.expect_active(&[SERVICE, SOCKET])?;
+    host.expect_active(&UNITS[..2])?;
     expect_status(host)?;
     host.expect("systemctl is-active conbool-milter-postfix.socket || :", "inactive")?;
     host.expect("ls -d /var/spool/postfix 2>/dev/null || :", "")?;
@@ -48,14 +46,21 @@ pub fn before_postfix(host: &mut Host) -> Result<(), Error> {
     host.expect_active(&["postfix@-.service"])?;
     expect_sockets(host)?;
     expect_status(host)?;
-    host.expect_no_warning()
+    host.expect_no_warning()?;
+
+    host.machine.run(
+        "postconf -e mydestination=customer.test inet_interfaces=127.0.1.1 inet_protocols=ipv4 myhostname=mail.customer.test &&
+         systemctl restart postfix@-",
+    )?;
+    host.apply()?;
+    host.expect_at(RELAY, "Postfix came later", "")?;
+    Ok(())
 }
 
 /// The units are active and enabled; their sockets can be reached by those who need them, and by nobody else.
 fn expect_sockets(host: &Host) -> Result<(), Error> {
-    let units = [SERVICE, SOCKET, POSTFIX_UNIT];
-    host.expect_active(&units)?;
-    host.expect(&format!("systemctl is-enabled {}", units.join(" ")), "enabled\nenabled\nenabled")?;
+    host.expect_active(&UNITS)?;
+    host.expect(&format!("systemctl is-enabled {}", UNITS.join(" ")), "enabled\nenabled\nenabled")?;
     host.expect("systemctl is-active conbool-milter-socketmap.socket || :", "inactive")?;
     host.expect("systemctl is-system-running", "running")?;
     host.expect("systemctl show --value --property NeedDaemonReload conbool-milter.service", "no")?;

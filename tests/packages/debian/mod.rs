@@ -20,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
         trial("beside_postfix", Postfix, installation::beside_postfix),
         trial("before_postfix", Plain, installation::before_postfix),
         trial("set_up", Postfix, set_up::relays),
+        trial("stopped_before", Postfix, set_up::stopped_before),
         trial("broken_configuration", Postfix, set_up::broken_configuration),
         trial("upgraded_under_load", Postfix, upgrade::under_load),
         trial("removed", Postfix, removal::removed),

@@ -1,6 +1,6 @@
 //! The package removed, when mail no longer needs it, and everything of it gone.
 
-use super::host::{DIRECT, Host, RELAY};
+use super::host::{DIRECT, Host, RELAY, UNITS};
 use crate::lab::Error;
 
 /// Files that have our name in theirs, but for what dpkg, apt and the journal note of every package.
@@ -12,10 +12,13 @@ pub fn removed(host: &mut Host) -> Result<(), Error> {
     for command in ["apt-get remove --quiet --yes conbool-milter", "apt-get purge --quiet --yes conbool-milter"] {
         host.expect_failure(command, "conbool-milter setup --rollback --apply")?;
         host.expect("dpkg-query --show --showformat '${db:Status-Status}' conbool-milter", "installed")?;
-        host.expect_active(&["conbool-milter.service", "conbool-milter-postfix.socket"])?;
+        host.expect_active(&UNITS)?;
         host.expect_at(RELAY, &format!("after {command}"), "")?;
     }
 
+    // What is gone back to, systemd has given to nobody else with the directory that it is in.
+    host.machine.run("systemctl restart conbool-milter")?;
+    host.expect("stat -c '%U %a' /var/lib/conbool-milter/backups", "root 700")?;
     host.machine.run("conbool-milter setup --rollback --apply")?;
     host.expect_mail_server_untouched()?;
     host.machine.run("apt-get remove --quiet --yes conbool-milter 2>&1")?;

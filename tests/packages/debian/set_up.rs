@@ -1,8 +1,9 @@
 //! The package set up for the lab's relay.
 
 use std::fs;
+use std::net::TcpListener;
 
-use super::host::{DIRECT, Host, MEETING, RELAY};
+use super::host::{DIRECT, Host, MEETING, RELAY, SETUP, UNITS};
 use crate::lab::Error;
 
 const CONFIG: &str = "/etc/conbool-milter/conbool-milter.toml";
@@ -76,9 +77,35 @@ pub fn broken_configuration(host: &mut Host) -> Result<(), Error> {
     }
     host.expect("systemctl show --value --property ExecMainStatus conbool-milter", "78")?;
 
-    fs::write(&file, good)?;
-    host.machine.run("systemctl start conbool-milter")?;
-    host.expect_active(&["conbool-milter.service", "conbool-milter.socket", "conbool-milter-postfix.socket"])?;
+    fs::write(&file, &good)?;
+    // Until the time is over to which systemd's limit applies, it refuses.
+    host.machine.wait_until("systemctl start conbool-milter")?;
+    host.expect_active(&UNITS)?;
     host.expect_at(RELAY, "after the repair", "")?;
+
+    fs::write(&file, format!("{MISTAKE}{good}"))?;
+    host.expect_failure("systemctl restart conbool-milter", "conbool-milter.service")?;
+    fs::write(&file, &good)?;
+    host.apply()?;
+    host.expect_active(&UNITS)?;
+    host.expect_at(RELAY, "repaired by setup", "")?;
+    Ok(())
+}
+
+/// An administrator has stopped and disabled it all after the installation; only a set-up that succeeds changes that.
+pub fn stopped_before(host: &mut Host) -> Result<(), Error> {
+    host.install()?;
+    host.machine.run(&format!("systemctl disable --now {}", UNITS.join(" ")))?;
+    let states = format!("systemctl is-enabled {0}; systemctl is-active {0}; :", UNITS.join(" "));
+    let stopped = host.machine.run(&states)?;
+    let taken = TcpListener::bind("127.0.0.1:25035")?;
+    host.expect_failure(SETUP, "25035")?;
+    host.expect(&states, &stopped)?;
+    host.expect_mail_server_untouched()?;
+    host.expect_at(DIRECT, "not set up", "")?;
+    drop(taken);
+    host.apply()?;
+    host.expect(&states, &[["enabled"; 3].join("\n"), ["active"; 3].join("\n")].join("\n"))?;
+    host.expect_at(RELAY, "set up", "")?;
     Ok(())
 }
