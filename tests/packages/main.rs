@@ -7,14 +7,14 @@ mod lab;
 mod built;
 mod debian;
 mod machine;
+mod release;
 mod rpm;
-
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     lab::main(|| {
-        let modules = [debian::trials()];
+        let modules = [debian::trials(), release::trials(), rpm::trials()];
         Ok(modules.into_iter().flatten().collect())
     })
 }
