@@ -1,5 +1,5 @@
 # The commands to know: `make demo` shows what the milter does, `make test` runs every test, `make packages` builds the
-# Debian package and the RPMs, `make test-packages` tries them.
+# Debian package and the RPMs, `make test-packages` tries them, `make tarball` makes the rest of a release.
 # All install the Debian packages that are missing, and run the tests as root: the lab makes networks of its own.
 
 CARGO ?= cargo
@@ -7,7 +7,7 @@ ifneq ($(shell id -u),0)
 AS_ROOT := --config "target.'cfg(all())'.runner = ['sudo', '-E']"
 endif
 
-.PHONY: demo test bench dependencies install packages program test-packages
+.PHONY: demo test bench dependencies install packages program tarball test-packages
 
 demo: dependencies
 	$(CARGO) test $(AS_ROOT) --test demo
@@ -35,11 +35,18 @@ endif
 program: remapped = $(CURDIR)=. $(or $(CARGO_HOME),$(HOME)/.cargo)=cargo $(addsuffix =target,$(CARGO_TARGET_DIR))
 program:
 	CFLAGS='$(CFLAGS) $(remapped:%=-ffile-prefix-map=%)' RUSTFLAGS='$(RUSTFLAGS) $(remapped:%=--remap-path-prefix=%)' \
-	    $(CARGO) build --release --locked
+	    $(CARGO) build --release --locked $(STATIC:%=--target %)
 
 packages:
 	PROGRAM='$(PROGRAM)' packaging/build-deb
 	PROGRAM='$(PROGRAM)' packaging/build-rpm
+
+# The program for any Linux, statically linked with musl, as a tarball, with checksums of all packages and the list of what
+# is in the program: for releases, so it asks for what they need (packaging/RELEASING.md).
+tarball: export CC_x86_64_unknown_linux_musl := musl-gcc
+tarball: STATIC := x86_64-unknown-linux-musl
+tarball: program
+	PROGRAM='$(or $(CARGO_TARGET_DIR),target)/$(STATIC)/release/conbool-milter' packaging/build-tarball
 
 # What packages install, under DESTDIR. The program is built before: it writes its own shell completions.
 prefix ?= /usr/local

@@ -8,13 +8,14 @@ mod built;
 mod deb_file;
 mod debian;
 mod machine;
+mod release;
 mod rpm;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     lab::main(|| {
-        let modules = [deb_file::trials(), debian::trials(), rpm::trials()];
+        let modules = [deb_file::trials(), debian::trials(), release::trials(), rpm::trials()];
         Ok(modules.into_iter().flatten().collect())
     })
 }
