@@ -77,24 +77,22 @@ pub fn broken_configuration(host: &mut Host) -> Result<(), Error> {
     }
     host.expect("systemctl show --value --property ExecMainStatus conbool-milter", "78")?;
 
-    fs::write(&file, &good)?;
+    fs::write(&file, good)?;
     // Without the first, systemd refuses until the time is over to which its limit applies.
     host.machine.run("systemctl reset-failed 'conbool-milter*' && systemctl start conbool-milter")?;
     host.expect_active(&UNITS)?;
     host.expect_at(RELAY, "after the repair", "")?;
-
-    fs::write(&file, format!("{MISTAKE}{good}"))?;
-    host.expect_failure("systemctl restart conbool-milter", "conbool-milter.service")?;
-    fs::write(&file, &good)?;
-    host.apply()?;
-    host.expect_active(&UNITS)?;
-    host.expect_at(RELAY, "repaired by setup", "")?;
     Ok(())
 }
 
-/// An administrator has stopped and disabled it all after the installation; only a set-up that succeeds changes that.
+/// An administrator has broken, mended, stopped and disabled it all after the installation; only a set-up that succeeds changes that.
 pub fn stopped_before(host: &mut Host) -> Result<(), Error> {
     host.install()?;
+    let file = host.machine.path(CONFIG)?;
+    let good = fs::read_to_string(&file)?;
+    fs::write(&file, format!("{MISTAKE}{good}"))?;
+    host.expect_failure("systemctl restart conbool-milter", "conbool-milter.service")?;
+    fs::write(&file, good)?;
     host.machine.run(&format!("systemctl disable --now {}", UNITS.join(" ")))?;
     let states = format!("systemctl is-enabled {0}; systemctl is-active {0}; :", UNITS.join(" "));
     let stopped = host.machine.run(&states)?;
