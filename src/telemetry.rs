@@ -214,7 +214,7 @@ pub fn loaded(file: &Path, site: &Site) {
 
 /// The configuration that is put in force hosts nobody.
 fn not_set_up() {
-    warn!("{NOT_SET_UP}; run conbool-milter setup");
+    info!("{NOT_SET_UP}; run conbool-milter setup");
 }
 
 /// A door is opened.

@@ -152,7 +152,7 @@ fn scripts() -> Result<(), Error> {
     let control = unpacked("scripts")?.join("DEBIAN");
     for script in SCRIPTS.map(|script| control.join(script)) {
         run(Command::new("dash").arg("-n").arg(&script))?;
-        run(Command::new("shellcheck").arg("--severity=warning").arg(&script))?;
+        run(Command::new("shellcheck").arg("--severity=error").arg(&script))?;
     }
     Ok(())
 }

@@ -117,7 +117,7 @@ impl Machine {
         })
         .map_err(|error| format!("{error}\n{}", words()))?;
         if self.started.is_empty() {
-            self.started = self.run("date +@%s")?;
+            self.started = self.now()?;
         }
         match state.as_str() {
             "running" => Ok(()),
@@ -165,13 +165,16 @@ impl Machine {
         Ok(Path::new("/proc").join(self.init()?.to_string()).join("root").join(inside.trim_start_matches('/')))
     }
 
+    /// The time there, as journalctl(1) wants it.
+    pub fn now(&self) -> Result<String, Error> {
+        self.run("date +@%s.%6N")
+    }
+
     /// The end of the machine's journal, from its start on.
     pub fn journal(&self) -> String {
-        let script = format!(
-            "journalctl --sync; journalctl --no-pager --lines 200 --output short-precise --since {}",
-            self.started
-        );
-        self.run(&script).unwrap_or_else(|error| error.to_string())
+        let show = "journalctl --no-pager --output short-precise --since";
+        self.run(&format!("journalctl --sync; {show} {} | tail -n 200", self.started))
+            .unwrap_or_else(|error| error.to_string())
     }
 }
 
