@@ -97,13 +97,12 @@ impl<'a> Transaction<'a> {
     pub fn undo(mut self, cause: ChangeError) -> ChangeError {
         match self.put_back() {
             Ok(()) => cause,
-            Err((problems, backup)) => {
-                ChangeError::NotRestored { cause: Box::new(cause), problems, backup: backup.directory().to_owned() }
-            }
+            Err((problems, backup)) => ChangeError::NotRestored { cause: Box::new(cause), problems, backup },
         }
     }
 
-    fn put_back(&mut self) -> Result<(), (Vec<String>, Backup)> {
+    /// What goes wrong comes with where the files are as they were.
+    fn put_back(&mut self) -> Result<(), (Vec<String>, PathBuf)> {
         let Some(backup) = self.backup.take() else { return Ok(()) };
         let mut problems = Vec::new();
         let placed = self.change.files().iter().zip(&self.placed).filter(|(_, placed)| **placed).map(|(file, _)| file);
@@ -117,7 +116,7 @@ impl<'a> Transaction<'a> {
             }
             problems.extend(backup.discard().err().map(|error| error.to_string()));
         }
-        if problems.is_empty() { Ok(()) } else { Err((problems, backup)) }
+        if problems.is_empty() { Ok(()) } else { Err((problems, backup.directory().to_owned())) }
     }
 }
 
