@@ -66,9 +66,14 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// The `main` of a test program that uses the lab: enters the namespace, then runs the tests.
 pub fn main(trials: impl FnOnce() -> Result<Vec<Trial>, Error>) -> ExitCode {
-    let mut arguments = Arguments::from_args();
     // A test mostly waits: for deliveries, and for one that is tried again.
-    arguments.test_threads.get_or_insert(8);
+    main_with(8, trials)
+}
+
+/// The same with another number of tests at a time, unless the command line names one.
+pub fn main_with(threads: usize, trials: impl FnOnce() -> Result<Vec<Trial>, Error>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(threads);
     let entered = if arguments.list { Ok(()) } else { namespace::enter().map_err(Error::from) };
     match entered.and_then(|()| trials()) {
         Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),

@@ -14,7 +14,8 @@ mod rpm;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    lab::main(|| {
+    // A machine that starts keeps a processor busy.
+    lab::main_with(3, || {
         let modules = [deb_file::trials(), debian::trials(), release::trials(), rpm::trials()];
         Ok(modules.into_iter().flatten().collect())
     })
