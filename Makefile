@@ -75,6 +75,7 @@ install:
 	done
 	install -D -m 644 -t $(DESTDIR)$(docdir)/examples packaging/grafana/conbool-milter.json packaging/prometheus/conbool-milter.rules.yml
 	CARGO='$(CARGO)' packaging/third-party-licences >$(DESTDIR)$(docdir)/third-party-licences
+	gzip -9nf $(DESTDIR)$(docdir)/third-party-licences
 	install -d $(DESTDIR)$(bashcompletiondir) $(DESTDIR)$(zshcompletiondir) $(DESTDIR)$(fishcompletiondir)
 	$(PROGRAM) completion bash >$(DESTDIR)$(bashcompletiondir)/conbool-milter
 	$(PROGRAM) completion zsh >$(DESTDIR)$(zshcompletiondir)/_conbool-milter

@@ -78,7 +78,7 @@ fn contents(tarball: &Path, name: &str) -> Result<(), Error> {
         "root/usr/share/man/man8/conbool-milter.8.gz",
         "root/usr/lib/systemd/system/conbool-milter.service",
         "root/usr/lib/sysusers.d/conbool-milter.conf",
-        "root/usr/share/doc/conbool-milter/third-party-licences",
+        "root/usr/share/doc/conbool-milter/third-party-licences.gz",
     ] {
         assert!(
             listed.lines().any(|line| line.ends_with(&format!(" {name}/{wanted}"))),
