@@ -47,8 +47,9 @@ fn licences_versions_and_sources_of_dependencies_are_allowed() {
 fn no_dependency_has_a_known_vulnerability() {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).unwrap();
-    let databases = fs::read_dir(home.join("advisory-dbs"));
-    if databases.is_ok_and(|mut databases| databases.next().is_some()) {
+    // cargo-deny makes the folder, and a lock in it, in any case.
+    let mut databases = fs::read_dir(home.join("advisory-dbs")).into_iter().flatten().flatten();
+    if databases.any(|database| database.path().is_dir()) {
         let output = deny(&["advisories"]);
         assert!(output.status.success(), "{}", said(&output));
     } else {
@@ -80,7 +81,9 @@ fn shellcheck_finds_nothing() {
     for folder in ["packaging", "packaging/debian", "tests", "tests/packages", ".ci"] {
         for entry in fs::read_dir(file(folder)).into_iter().flatten() {
             let path = entry.unwrap().path();
-            let text = if path.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+            // Parts of scripts, for comparison.
+            let is_script = path.is_file() && path.extension() != Some("snapshot".as_ref());
+            let text = if is_script { fs::read(&path).unwrap() } else { Vec::new() };
             if text.starts_with(b"#!/bin/sh\n") || text.starts_with(b"#!/bin/bash\n") {
                 scripts.push(path);
             }

@@ -1,6 +1,7 @@
 //! What is in the Debian package, as it lies.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -175,6 +176,7 @@ fn same_twice() -> Result<(), Error> {
     fs::create_dir_all(&directory)?;
     let program = directory.join("program");
     fs::write(&program, "#!/bin/sh\n")?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     let build = |name: &str, revision: &str| -> Result<PathBuf, Error> {
         let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/build-deb"));
         let packages = directory.join(name);

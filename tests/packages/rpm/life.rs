@@ -119,7 +119,7 @@ pub fn update_helper() -> Result<(), Error> {
     let units = UNITS.join(" ");
     let asked = ["install-system-units", &units, "mark-restart-system-units", UNITS[0], "remove-system-units", &units]
         .join(" ");
-    host.says("tr '\\n' ' ' </opt/asked", &(asked + " "))
+    host.says("tr '\\n' ' ' </opt/asked", &asked)
 }
 
 /// A machine that takes RPMs.
