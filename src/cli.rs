@@ -61,7 +61,6 @@ pub fn command() -> clap::Command {
     Arguments::command()
 }
 
-/// Runs the command line; returns the process's exit code: 0 success, 1 failure, 2 wrong usage.
 /// Exit status for what starting the daemon again would not mend: EX_CONFIG of sysexits.h.
 const WRONG_CONFIGURATION: u8 = 78;
 
