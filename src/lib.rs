@@ -28,7 +28,7 @@
 //! | room | what it is for |
 //! |---|---|
 //! | `main.rs`, [`cli`] | arguments; one file a subcommand. `cli::explain` is the offline door |
-//! | [`server`] | composition root: sockets, accepting, worker threads, drain; the telemetry door's own thread |
+//! | [`server`] | composition root: sockets, accepting, worker threads, drain, watchdog; the telemetry door's own thread |
 //! | [`milter`], [`policyd`], [`socketmap`], [`mta`], [`probe`], [`site`] | the milter door; the doors for Postfix's policy delegation and for what Sendmail asks; what each mail server needs to be told; what `doctor` asks others: name servers, the relay, a milter; loading a site |
 //! | [`questions`], [`routing`], [`sources`] | a connection of questions and answers; where the transactions of Sendmail go; where the addresses of the scopes come from: list files, groups, snapshots |
 //! | [`dns`], [`directory`], [`telemetry`], [`provider`] | the watch over MX hosts; who is in a group (LDAP); logs, metrics and status, one vocabulary; a provider is a folder |
